@@ -1,0 +1,1 @@
+"""Label-aware contrastive training of pretrained vision transformers."""

@@ -1,0 +1,17 @@
+"""The exceptions a user can meet, by who can mend them.
+
+Messages say what is wrong, the value got, the values allowed, and what to do.
+Faults of our own are plain exceptions: they end in a traceback, as they should.
+"""
+
+
+class LacvitError(Exception):
+    """Base of everything that lacvit raises on purpose."""
+
+
+class InputError(LacvitError):
+    """The user can mend it: data, a setting, a path, a checkpoint. The command line exits with 2."""
+
+
+class Interrupted(LacvitError):
+    """Nobody has to mend it: the run was asked to stop, and the message says how to go on."""
