@@ -1,0 +1,125 @@
+"""Bytes of an image file to upright 8-bit RGB, whatever the file's mode."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from lacvit.errors import InputError
+
+# What Pillow's many plugins raise on bytes that are no image, or a broken one.
+_DECODING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    LookupError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+_ORIENTATION_TAG = 0x0112
+# EXIF orientation -> what turns the stored pixels upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadableImageError(InputError):
+    """An image file that cannot be decoded; ``reason`` says why."""
+
+    def __init__(self, reason: str, path: str | None = None) -> None:
+        super().__init__(
+            f"{path or 'an image'} cannot be read: {reason}. "
+            f"Replace it by an image that opens, or remove it."
+        )
+        self.reason = reason
+        self.path = path
+
+
+def decode_image(payload: bytes) -> npt.NDArray[np.uint8]:
+    """Decode an image file to uint8 (H, W, 3) RGB.
+
+    The bytes decide the format. EXIF orientation is applied; of an animation the first frame
+    is taken; transparency is laid on white; 16 bits are scaled to 8 (65535 becomes 255), never
+    clipped; float pixels must run from 0 to 1. Colour profiles are not applied.
+
+    Raises:
+        UnreadableImageError: the bytes are empty, cut short, or no image.
+    """
+    if not payload:
+        raise UnreadableImageError("the file is empty")
+    try:
+        with Image.open(io.BytesIO(payload)) as image:
+            image.load()
+            return _to_rgb(_upright(image))
+    except UnreadableImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise UnreadableImageError("its bytes are no image of a known format") from error
+    except _DECODING_ERRORS as error:
+        raise UnreadableImageError(_first_line(error)) from error
+
+
+def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
+    """A PNG file of uint8 (H, W) or (H, W, 3); ``decode_image`` gives the same pixels back."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG)
+    except _DECODING_ERRORS:  # damaged EXIF beside sound pixels: take the pixels as they lie
+        return image
+    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
+
+
+def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return np.array(image)
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _deep_grey_to_rgb(image)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return np.array(Image.alpha_composite(white, layer).convert("RGB"))
+    return np.array(image.convert("RGB"))
+
+
+def _deep_grey_to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Grey of more than 8 bits: modes I;16 and its byte orders, I (32-bit integers) and F."""
+    pixels = np.asarray(image).astype(np.float64)
+    if image.mode == "F":
+        if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
+            raise UnreadableImageError("its pixels are floats outside 0 to 1")
+        top = 1.0
+    else:
+        # Pillow gives 16-bit images as I;16 or as I; only beyond 65535 are they 32-bit ones.
+        top = 65535.0 if pixels.max() <= 65535 else 2.0**31 - 1
+    grey = np.rint(np.clip(pixels / top, 0, 1) * 255).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[pixels == transparent] = 255
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0].rstrip(".") if text else type(error).__name__

@@ -1,0 +1,60 @@
+"""Images that cannot be read: found before training starts, named, and left out or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from lacvit.data.records import ImageRecords, UnreadableImageError, some_of
+from lacvit.errors import InputError
+
+# Up to this share of unreadable images is skipped; beyond it something else is wrong.
+MOST_UNREADABLE = 0.01
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with one image, and what happens to it."""
+
+    kind: str
+    path: str
+    action: str
+    reason: str
+
+
+def find_unreadable(records: ImageRecords, workers: int = 1) -> list[Fault]:
+    """Decode every image and tell which cannot be, in the order of the records."""
+
+    def fault(index: int) -> Fault | None:
+        try:
+            records.read(index)
+        except UnreadableImageError as error:
+            return Fault("unreadable", records.paths[index], "skipped", error.reason)
+        return None
+
+    with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
+        return [found for found in pool.map(fault, range(len(records))) if found]
+
+
+def drop_unreadable(records: ImageRecords, faults: Sequence[Fault], strict: bool) -> ImageRecords:
+    """The records without the unreadable ones.
+
+    Raises:
+        InputError: some are unreadable and ``strict`` holds, or more than 1 % are.
+    """
+    if not faults:
+        return records
+    share = len(faults) / len(records)
+    named = some_of([f"{fault.path} ({fault.reason})" for fault in faults])
+    count = f"{len(faults)} of {len(records)} images cannot be read: {named}"
+    if strict:
+        raise InputError(f"{count}. --strict refuses any. Replace or remove them.")
+    if share > MOST_UNREADABLE:
+        raise InputError(
+            f"{count}. At most {MOST_UNREADABLE:.0%} are skipped. Replace or remove them."
+        )
+    bad = {fault.path for fault in faults}
+    return records.select(np.array([i for i, p in enumerate(records.paths) if p not in bad]))

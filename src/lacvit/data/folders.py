@@ -1,0 +1,173 @@
+"""A folder of class folders, with or without train, validation and test above them."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lacvit.data.records import FileSource, ImageRecords, some_of
+from lacvit.errors import InputError
+
+# Candidates are chosen by the name's ending, in any case; the bytes decide the format.
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+# The names that a split may go by, in any case.
+SPLIT_NAMES: dict[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev"),
+    "test": ("test", "testing"),
+}
+
+
+def split_called(name: str) -> str | None:
+    """``"validation"`` for ``"Val"``; None where the name is no split's."""
+    lower = name.lower()
+    return next((split for split, names in SPLIT_NAMES.items() if lower in names), None)
+
+
+def natural_order(name: str) -> tuple[list[str | int], str]:
+    """Sort key under which 2 comes before 10, and case does not matter at first."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def read_class_folders(folder: Path) -> dict[str, ImageRecords]:
+    """Read ``folder/cats/1.jpg`` as ``{"all": ...}``, ``folder/train/cats/1.jpg`` by split.
+
+    A class is a folder; images may lie at any depth below it. Hidden files, and files whose
+    ending is no image's, are ignored. Where every folder that holds images has a split's name,
+    and holds class folders itself, the folders are splits.
+
+    Raises:
+        InputError: no images, images outside class folders, splits mixed with classes.
+    """
+    images = {name: list(_images_below(folder / name)) for name in _folders_in(folder)}
+    images = {name: below for name, below in images.items() if below}
+    loose = [name for name in _files_in(folder) if _is_candidate(name)]
+    if not images and not loose:
+        raise InputError(_nothing_found(folder))
+    if loose:
+        raise InputError(_loose_images(folder, loose))
+    splits = {
+        name: split
+        for name, below in images.items()
+        if (split := split_called(name)) and all("/" in path for path in below)
+    }
+    if not splits:
+        _refuse_flat_splits(folder, images)
+        return {"all": _records(folder, images)}
+    others = [name for name in images if name not in splits]
+    if others:
+        raise InputError(
+            f"{folder} holds {some_of(sorted(splits))}, which are splits with class folders in "
+            f"them, and also {some_of(others)} with images. Put every class folder into a split, "
+            f"or move {some_of(others)} out of {folder}."
+        )
+    return _by_split(folder, images, splits)
+
+
+def _by_split(
+    folder: Path, images: dict[str, list[str]], splits: dict[str, str]
+) -> dict[str, ImageRecords]:
+    found: dict[str, ImageRecords] = {}
+    for split in SPLIT_NAMES:
+        names = [name for name in images if splits[name] == split]
+        if len(names) > 1:
+            raise InputError(
+                f"{folder} holds {' and '.join(names)}: both mean the {split} split. "
+                f"Keep one of them, or put their class folders together."
+            )
+        for name in names:
+            classes: dict[str, list[str]] = {}
+            for path in images[name]:
+                first, rest = path.split("/", 1)
+                classes.setdefault(first, []).append(rest)
+            found[split] = _records(folder, classes, below=f"{name}/")
+    return found
+
+
+def _records(folder: Path, classes: dict[str, list[str]], below: str = "") -> ImageRecords:
+    """Records in natural order of class, then of path; a class is named by its folder."""
+    named: dict[str, list[str]] = {}
+    for directory, inside in classes.items():
+        name = unicodedata.normalize("NFC", directory)  # the same name on every file system
+        named.setdefault(name, []).extend(f"{below}{directory}/{path}" for path in inside)
+    names = sorted(named, key=natural_order)
+    ordered = [sorted(named[name], key=natural_order) for name in names]
+    paths = tuple(path for group in ordered for path in group)
+    labels = np.repeat(np.arange(len(names)), [len(group) for group in ordered])
+    return ImageRecords(FileSource(folder, paths), paths, labels, tuple(names))
+
+
+def _images_below(folder: Path, seen: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Candidates at any depth, as paths relative to ``folder``; links to folders are followed."""
+    real = os.path.realpath(folder)
+    if real in seen:  # a link back to a folder above
+        return
+    for name in _files_in(folder):
+        if _is_candidate(name):
+            yield name
+    for name in _folders_in(folder):
+        for path in _images_below(folder / name, seen | {real}):
+            yield f"{name}/{path}"
+
+
+def _is_candidate(name: str) -> bool:
+    return name.lower().endswith(IMAGE_ENDINGS)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
+    except PermissionError as error:
+        raise InputError(
+            f"{folder} cannot be opened: permission denied. Allow reading it, or move it away."
+        ) from error
+    return sorted(visible, key=lambda entry: entry.name)
+
+
+def _folders_in(folder: Path) -> list[str]:
+    return [entry.name for entry in _entries(folder) if entry.is_dir()]
+
+
+def _files_in(folder: Path) -> list[str]:
+    """Files, and links that point nowhere: these are found unreadable later, and named."""
+    return [entry.name for entry in _entries(folder) if not entry.is_dir()]
+
+
+def _refuse_flat_splits(folder: Path, images: dict[str, list[str]]) -> None:
+    """``train/1.jpg`` and ``test/1.jpg``: splits by name, with no classes in them."""
+    if len(images) > 1 and all(split_called(name) for name in images):
+        raise InputError(
+            f"{folder} holds {', '.join(images)} with images directly in them; a split holds one "
+            f"folder for each class, such as {next(iter(images))}/cats/1.jpg. Sort the images "
+            f"into class folders."
+        )
+
+
+def _loose_images(folder: Path, loose: Sequence[str]) -> str:
+    count = "1 image lies" if len(loose) == 1 else f"{len(loose)} images lie"
+    return (
+        f"{count} directly in {folder}, in no class folder: {some_of(loose)}. Every image must "
+        f"lie in a folder named for its class, such as {folder.name}/cats/1.jpg. "
+        f"Move or remove what lies outside."
+    )
+
+
+def _nothing_found(folder: Path) -> str:
+    endings = Counter(
+        Path(name).suffix.lower() for _, _, names in os.walk(folder) for name in names
+    )
+    seen = [f"{n} {ending or 'without an ending'}" for ending, n in endings.most_common(3)]
+    return (
+        f"no images found in {folder}: files end in {', '.join(IMAGE_ENDINGS)}, and lie in a "
+        f"folder named for their class, such as {folder.name}/cats/1.jpg. "
+        f"Found instead: {', '.join(seen) or 'no files at all'}."
+    )
