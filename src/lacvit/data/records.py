@@ -70,6 +70,11 @@ class ArraySource:
     def payload(self, index: int) -> bytes:
         return encode_png(self.images[index])
 
+    def pixels(self, index: int) -> npt.NDArray[np.uint8]:
+        """What decoding the payload gives, without the detour."""
+        image = self.images[index]
+        return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
+
     def select(self, indices: npt.NDArray[np.int64]) -> Self:
         return replace(self, images=[self.images[i] for i in indices])
 
@@ -120,6 +125,8 @@ class ImageRecords:
         Raises:
             UnreadableImageError: names the image and says what is wrong with it.
         """
+        if isinstance(self.source, ArraySource):
+            return self.source.pixels(index)
         try:
             return decode_image(self.source.payload(index))
         except UnreadableImageError as error:
