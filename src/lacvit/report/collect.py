@@ -1,0 +1,272 @@
+"""Reads a run folder. Only `settings.toml` and `status.json` must be there.
+
+What is missing is left out; what is there and broken is named, with its file.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from lacvit.arms import ARMS
+from lacvit.errors import InputError
+from lacvit.report.record import (
+    ClassScore,
+    DataRecord,
+    EvaluationRecord,
+    Floats,
+    Mistake,
+    Predictions,
+    RunRecord,
+    Score,
+    StageRecord,
+    Status,
+)
+
+# Feature sets, and the stages of a method that is unknown here, are told in this order.
+STAGES = ("contrastive", "joint", "cross_entropy", "head")
+FEATURES = ("untouched", "contrastive", "joint", "cross_entropy")
+SPLITS = ("train", "validation", "test")
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Everything in `folder` that a report can show.
+
+    Raises:
+        InputError: `folder` is no run folder, a file in it is broken, or no epoch is done yet.
+    """
+    for name in ("settings.toml", "status.json"):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder} is no run folder: it has no {name}. "
+                f"Give a folder that `lacvit train` has written."
+            )
+    settings = _toml(folder / "settings.toml")
+    status = _status(folder / "status.json")
+    method = status.method or str(settings.get("method") or "")
+    data = _data(folder / "data.json")
+    views = folder / "figures" / "views.png"
+    run = RunRecord(
+        folder=folder,
+        settings=settings,
+        status=status,
+        method=method,
+        environment=_json(folder / "environment.json"),
+        data=data,
+        stages=tuple(_stages(folder, method)),
+        evaluation=_evaluation(folder / "evaluation", data),
+        views=views if views.is_file() else None,
+    )
+    if not run.stages and run.evaluation is None:
+        raise InputError(
+            f"{folder} has nothing to report yet: no stage has finished an epoch "
+            f"(status.json: stage {status.stage or 'none'}). "
+            f"Let `lacvit train` go on for an epoch, then ask again."
+        )
+    return run
+
+
+def _status(path: Path) -> Status:
+    fields = _json(path)
+    epoch, seconds = fields.get("epoch"), fields.get("seconds")
+    notices = fields.get("notices")
+    return Status(
+        stage=str(fields.get("stage") or ""),
+        epoch=epoch if isinstance(epoch, int) else None,
+        finished=bool(fields.get("finished")),
+        method=str(fields.get("method") or ""),
+        started=str(fields.get("started") or ""),
+        seconds=float(seconds) if isinstance(seconds, int | float) else None,
+        notices=tuple(str(text) for text in notices) if isinstance(notices, list) else (),
+    )
+
+
+def _data(path: Path) -> DataRecord | None:
+    fields: dict[str, Any] = _json(path)
+    if not fields:
+        return None
+    try:
+        return DataRecord(
+            root=str(fields.get("root") or ""),
+            fingerprint=str(fields.get("fingerprint") or ""),
+            class_names=tuple(map(str, fields["class_names"])),
+            counts={
+                split: {str(name): int(count) for name, count in by_class.items()}
+                for split, by_class in fields.get("counts", {}).items()
+            },
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as fault:
+        raise _broken(
+            path, f"class_names or counts are not as lacvit writes them ({fault!r})"
+        ) from fault
+
+
+def _stage_order(method: str) -> tuple[str, ...]:
+    planned = ARMS[method].stages if method in ARMS else ()
+    return (*planned, *(name for name in STAGES if name not in planned))
+
+
+def _stages(folder: Path, method: str) -> Iterable[StageRecord]:
+    for name in _stage_order(method):
+        rows = _json_lines(folder / name / "metrics.jsonl")
+        if rows:
+            yield StageRecord(name, rows)
+
+
+def _evaluation(folder: Path, data: DataRecord | None) -> EvaluationRecord | None:
+    metrics = _json(folder / "metrics.json")
+    if not metrics:
+        return None
+    predictions = _predictions(folder / "predictions.parquet", data)
+    features = _features(folder / "features" / "test.safetensors")
+    if predictions is not None:
+        for name, rows in features.items():
+            if len(rows) != len(predictions.labels_N):
+                raise _broken(
+                    folder / "features" / "test.safetensors",
+                    f"{name} has {len(rows)} rows and predictions.parquet "
+                    f"{len(predictions.labels_N)}",
+                )
+    return EvaluationRecord(
+        scores=_scores(folder / "metrics.json", metrics),
+        per_class=tuple(_per_class(folder / "per_class.csv")),
+        predictions=predictions,
+        mistakes=tuple(_mistakes(folder / "mistakes.csv")),
+        features=features,
+    )
+
+
+def _scores(path: Path, metrics: Mapping[str, object]) -> dict[str, Score]:
+    scores = {}
+    for split, fields in metrics.items():
+        if not isinstance(fields, Mapping) or "accuracy" not in fields:
+            continue
+        interval, images, f1 = (fields.get(key) for key in ("interval", "images", "macro_f1"))
+        try:
+            scores[split] = Score(
+                accuracy=float(fields["accuracy"]),
+                interval=(float(interval[0]), float(interval[1])) if interval else None,
+                images=int(images) if images is not None else None,
+                macro_f1=float(f1) if f1 is not None else None,
+            )
+        except (TypeError, ValueError, IndexError) as fault:
+            raise _broken(path, f"{split} is not as lacvit writes it: {fault!r}") from fault
+    return scores
+
+
+def _per_class(path: Path) -> Iterable[ClassScore]:
+    for row in _csv(path, ("class", "precision", "recall", "f1", "support")):
+        yield ClassScore(
+            name=row["class"],
+            precision=_float(path, row["precision"]),
+            recall=_float(path, row["recall"]),
+            f1=_float(path, row["f1"]),
+            support=int(_float(path, row["support"])),
+        )
+
+
+def _mistakes(path: Path) -> Iterable[Mistake]:
+    for row in _csv(path, ("path", "label", "prediction", "confidence")):
+        confidence = _float(path, row["confidence"])
+        yield Mistake(row["path"], row["label"], row["prediction"], confidence)
+
+
+def _predictions(path: Path, data: DataRecord | None) -> Predictions | None:
+    if not path.is_file():
+        return None
+    try:
+        table = pq.read_table(path, columns=["label", "prediction"])
+        labels, predictions = (table[name].to_pylist() for name in ("label", "prediction"))
+    except (pa.ArrowException, KeyError, OSError) as fault:
+        raise _broken(path, str(fault)) from fault
+    known = data.class_names if data else ()
+    names = (*known, *sorted({*labels, *predictions} - set(known)))
+    index = {name: position for position, name in enumerate(names)}
+    return Predictions(
+        class_names=names,
+        labels_N=np.array([index[name] for name in labels], dtype=np.int64),
+        predictions_N=np.array([index[name] for name in predictions], dtype=np.int64),
+    )
+
+
+def _features(path: Path) -> dict[str, Floats]:
+    if not path.is_file():
+        return {}
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as fault:
+        raise _broken(path, str(fault)) from fault
+    ordered = [name for name in FEATURES if name in tensors]
+    ordered += sorted(set(tensors) - set(FEATURES))
+    return {name: tensors[name].astype(np.float32) for name in ordered if tensors[name].ndim == 2}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as fault:
+        raise _broken(path, str(fault)) from fault
+    if not isinstance(value, dict):
+        raise _broken(path, f"it holds a JSON {type(value).__name__}, not an object")
+    return value
+
+
+def _json_lines(path: Path) -> tuple[Mapping[str, object], ...]:
+    if not path.is_file():
+        return ()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    rows: list[Mapping[str, object]] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as fault:
+            if number == len(lines):  # a run killed while it wrote; the epoch is not done
+                break
+            raise _broken(path, f"line {number}: {fault}") from fault
+    return tuple(rows)
+
+
+def _toml(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise _broken(path, str(fault)) from fault
+
+
+def _csv(path: Path, columns: tuple[str, ...]) -> Iterable[dict[str, str]]:
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        missing = [name for name in columns if name not in (reader.fieldnames or ())]
+        if missing:
+            raise _broken(path, f"it has no column {', '.join(missing)}")
+        yield from reader
+
+
+def _float(path: Path, text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError as fault:
+        raise _broken(path, f"{text!r} is no number") from fault
+
+
+def _broken(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"{path} cannot be read: {reason}. "
+        f"Restore the file, or run the same `lacvit train` command again to write it anew."
+    )

@@ -1,0 +1,172 @@
+"""Learning curves: which numbers of a stage are drawn, and the sentence above them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from lacvit.report.plots import Curve
+from lacvit.report.record import StageRecord
+from lacvit.report.words import MINUS, STAGES, figures, percent
+
+# Every other number of `metrics.jsonl` stays in the file and in TensorBoard.
+DRAWN = (
+    ("loss", "Loss", False),
+    ("knn_accuracy", "k-NN accuracy, validation", True),
+    ("validation_accuracy", "Accuracy, validation", True),
+    ("effective_rank", "Effective rank", False),
+)
+
+
+@dataclass(frozen=True)
+class StageCurves:
+    """What the page says and draws of one stage."""
+
+    name: str
+    title: str
+    sentences: tuple[str, ...]
+    curves: tuple[Curve, ...]
+
+
+def stage_curves(stage: StageRecord) -> StageCurves:
+    """Curves over epochs; over iterations or strengths for a head that was solved exactly."""
+    title = STAGES.get(stage.name, stage.name)
+    if _strengths(stage) > 1:
+        curves = _over_strength(stage)
+    elif len(stage.rows) > 1:
+        curves = _over_time(stage)
+    else:
+        curves = ()
+    return StageCurves(stage.name, title, tuple(_sentences(stage)), curves)
+
+
+def _over_time(stage: StageRecord) -> tuple[Curve, ...]:
+    x_name = "iteration" if stage.has("iteration") else "epoch"
+    x = _counted(stage, x_name)
+    return tuple(
+        Curve(
+            title=title,
+            x=x,
+            y=stage.column(key),
+            x_name=x_name,
+            marks=_marks(stage) if key == "loss" else None,
+            percent=is_share,
+        )
+        for key, title, is_share in DRAWN
+        if stage.has(key)
+    )
+
+
+def _counted(stage: StageRecord, unit: str) -> list[float]:
+    """From 1, as people count; the files count epochs from 0."""
+    values = stage.column(unit)
+    if not all(map(math.isfinite, values)):
+        return [float(number) for number in range(1, len(values) + 1)]
+    return [value + 1 for value in values] if min(values) == 0 else values
+
+
+def _over_strength(stage: StageRecord) -> tuple[Curve, ...]:
+    strengths = np.array(stage.column("strength"))
+    order = np.argsort(strengths, kind="stable")
+    order = order[np.isfinite(strengths[order]) & (strengths[order] > 0)]
+    return tuple(
+        Curve(
+            title=title,
+            x=[float(value) for value in strengths[order]],
+            y=[stage.column(key)[position] for position in order],
+            x_name="C, inverse strength of the penalty",
+            percent=is_share,
+            logarithmic_x=True,
+        )
+        for key, title, is_share in DRAWN
+        if stage.has(key)
+    )
+
+
+def _marks(stage: StageRecord) -> dict[str, float]:
+    """The loss of untrained random directions, and the lowest that it can reach."""
+    marks = {
+        f"at start, ln(N{MINUS}1)": _last(stage, "loss_start"),
+        "floor": _last(stage, "loss_floor"),
+    }
+    return {name: value for name, value in marks.items() if math.isfinite(value)}
+
+
+def _sentences(stage: StageRecord) -> list[str]:
+    return [text for text in (_length(stage), _loss(stage), _best(stage), _strength(stage)) if text]
+
+
+def _length(stage: StageRecord) -> str:
+    if stage.has("iteration") or _strengths(stage) > 1:
+        return ""
+    count = len(stage.rows)
+    text = f"{count} epoch{'' if count == 1 else 's'}"
+    steps = np.array(stage.column("step_seconds"))
+    waits = np.array(stage.column("data_seconds"))
+    known = np.isfinite(steps) & np.isfinite(waits)
+    if known.any() and (total := float(steps[known].sum())) > 0:
+        waited = float(waits[known].sum()) / total
+        text += f", {percent(waited)} of the step time spent waiting for data"
+    return text + "."
+
+
+def _loss(stage: StageRecord) -> str:
+    losses = [value for value in stage.column("loss") if math.isfinite(value)]
+    if not losses or _strengths(stage) > 1:
+        return ""
+    start, floor = _last(stage, "loss_start"), _last(stage, "loss_floor")
+    if math.isfinite(start) and math.isfinite(floor) and start > floor:
+        way = (start - losses[-1]) / (start - floor)
+        return (
+            f"The loss ended at {figures(losses[-1])}: {percent(way, 0)} of the way from its value "
+            f"at start, ln(N{MINUS}1) = {figures(start)}, to its floor, {figures(floor)}."
+        )
+    if len(losses) == 1:
+        return f"The loss ended at {figures(losses[0])}."
+    return f"The loss went from {figures(losses[0])} to {figures(losses[-1])}."
+
+
+def _best(stage: StageRecord) -> str:
+    for key, name in (("validation_accuracy", "accuracy"), ("knn_accuracy", "k-NN accuracy")):
+        values = stage.column(key)
+        if not stage.has(key):
+            continue
+        if len(values) == 1:
+            return f"Validation {name}: {percent(values[0])}."
+        if _strengths(stage) > 1:
+            continue
+        best = int(np.nanargmax(values))
+        return f"Best validation {name}: {percent(values[best])}, {_when(stage, best)}."
+    return ""
+
+
+def _when(stage: StageRecord, position: int) -> str:
+    unit = "iteration" if stage.has("iteration") else "epoch"
+    return f"{unit} {_counted(stage, unit)[position]:.0f}"
+
+
+def _strength(stage: StageRecord) -> str:
+    strengths = stage.column("strength")
+    if _strengths(stage) == 1:
+        known = next(value for value in strengths if math.isfinite(value))
+        return f"Solved exactly, inverse strength of the penalty C = {figures(known)}."
+    if _strengths(stage) > 1 and stage.has("validation_accuracy"):
+        accuracies = stage.column("validation_accuracy")
+        losses = np.nan_to_num(stage.column("validation_loss"))
+        best = int(np.lexsort((losses, -np.nan_to_num(accuracies)))[0])
+        return (
+            f"Solved exactly for {_strengths(stage)} strengths of the penalty; C = "
+            f"{figures(strengths[best])} did best on validation, {percent(accuracies[best])}."
+        )
+    return ""
+
+
+def _strengths(stage: StageRecord) -> int:
+    return len({value for value in stage.column("strength") if math.isfinite(value)})
+
+
+def _last(stage: StageRecord, key: str) -> float:
+    known = [value for value in stage.column(key) if math.isfinite(value)]
+    return known[-1] if known else math.nan

@@ -1,0 +1,145 @@
+"""The report of one run: `report.html`, one page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from lacvit.report import plots, sections, theme, words
+from lacvit.report.collect import SPLITS, read_run
+from lacvit.report.record import EvaluationRecord, RunRecord
+from lacvit.report.thumbnails import Thumbnails, from_data, inline_sheet
+from lacvit.run_folder import write_bytes
+
+OPEN_ROWS = 20  # longer tables start folded
+
+
+def write_report(run_folder: Path, thumbnails: Thumbnails | None = None) -> Path:
+    """Writes `report.html` and the PNG files in `figures/`, and returns the page's path.
+
+    Args:
+        run_folder: what `lacvit train` wrote; the run may still be going on.
+        thumbnails: gives the images for a list of paths as `mistakes.csv` names them;
+            by default they are read from the data that the run was trained on.
+
+    Raises:
+        InputError: no run folder, or nothing in it to report yet.
+    """
+    run = read_run(run_folder)
+    root = run.data.root if run.data else ""
+    content = _content(run, thumbnails or from_data(Path(root)))
+    page = run_folder / "report.html"
+    write_bytes(page, _render(content).encode("utf-8", errors="replace"))
+    return page
+
+
+def _content(run: RunRecord, thumbnails: Thumbnails) -> dict[str, object]:
+    figures = run.folder / "figures"
+    evaluation = run.evaluation
+    root = run.data.root if run.data else ""
+    content: dict[str, object] = {
+        "run": run,
+        "name": _name(run),
+        "method": words.METHODS.get(run.method, run.method) or "A run",
+        "backbone": _setting(run, "backbone", "spec"),
+        "answer": _answer(run),
+        "views": inline_sheet(run.views) if run.views else None,
+        "curves": sections.curves_sections(run, figures),
+        "confusion": None,
+        "mistakes": None,
+        "embedding": None,
+        "counts": None,
+        "settings": _setting_tables(run.settings),
+        "command": _command(run.environment.get("command")),
+        "recipe": shlex.join(["lacvit", "train", "--recipe", str(run.folder / "settings.toml")]),
+    }
+    if evaluation is not None:
+        content["confusion"] = sections.confusion_section(evaluation.predictions, figures)
+        content["mistakes"] = sections.mistakes_section(evaluation, root, thumbnails, figures)
+        content["embedding"] = sections.embedding_section(evaluation, figures)
+    if run.data is not None and run.data.counts:
+        content["counts"] = sections.class_counts(run.data.counts, run.data.class_names)
+    return content
+
+
+def _answer(run: RunRecord) -> dict[str, object] | None:
+    evaluation = run.evaluation
+    split = next(
+        (name for name in ("test", "validation") if evaluation and name in evaluation.scores), None
+    )
+    if evaluation is None or split is None:
+        return None
+    return {
+        "split": split,
+        "score": evaluation.scores[split],
+        "guess": _largest_class(evaluation) if split == "test" else None,
+        "validation": evaluation.scores.get("validation") if split == "test" else None,
+    }
+
+
+def _largest_class(evaluation: EvaluationRecord) -> float | None:
+    """Accuracy of always naming the class with most test images."""
+    if evaluation.predictions is None or len(evaluation.predictions.labels_N) == 0:
+        return None
+    return float(np.bincount(evaluation.predictions.labels_N).max()) / len(
+        evaluation.predictions.labels_N
+    )
+
+
+def _name(run: RunRecord) -> str:
+    root = run.data.root if run.data else ""
+    return Path(root).name or run.folder.resolve().name
+
+
+def _setting(run: RunRecord, section: str, key: str) -> str:
+    table = run.settings.get(section)
+    return str(table.get(key) or "") if isinstance(table, Mapping) else ""
+
+
+def _setting_tables(settings: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    """Section -> key -> value; the keys above all sections come first, as `run`."""
+    top = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
+    tables = {key: dict(value) for key, value in settings.items() if isinstance(value, Mapping)}
+    return ({"run": top} if top else {}) | tables
+
+
+def _command(command: object) -> str:
+    if isinstance(command, list):
+        return shlex.join(map(str, command))
+    return str(command or "")
+
+
+def _render(content: Mapping[str, object]) -> str:
+    environment = Environment(
+        loader=PackageLoader("lacvit.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": words.percent,
+        "whole": words.whole,
+        "number": words.figures,
+        "duration": words.duration,
+        "clean": words.clean,
+    }
+    script = environment.get_template("sort.js").render()
+    return environment.get_template("template.html.j2").render(
+        **content,
+        light=theme.css_variables(0),
+        dark=theme.css_variables(1),
+        markers=[theme.class_marker(number) for number in range(plots.COLOURED_CLASSES)],
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        features=words.FEATURES,
+        splits=SPLITS,
+        open_rows=OPEN_ROWS,
+    )

@@ -1,0 +1,102 @@
+"""High-dimensional features as points on a plane, the same images in every panel.
+
+Shape letters: N images, D feature dimensions, 2 plane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.manifold import TSNE
+
+from lacvit.report.record import Floats, Integers
+
+PCA_POINTS = 2_000
+# 0.7 to 1.6 s a panel on one core for 500 to 1,000 points (measured): t-SNE is what a report costs.
+TSNE_POINTS = 800
+TSNE_ITERATIONS = 400
+NEIGHBOURS = 10
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One panel: where each sampled image lies."""
+
+    name: str
+    points_N2: Floats
+    labels_N: Integers
+    variance: float | None
+    agreement: float
+
+
+def planes(
+    features: Mapping[str, Floats], labels_N: Integers, *, seed: int = 0
+) -> tuple[list[Plane], list[Plane]]:
+    """The features of each stage by PCA, and a part of the same images by t-SNE.
+
+    Rows are scaled to unit length first, as cosine compares them. Each panel is turned and
+    mirrored, never stretched, to lie as the one before it.
+    """
+    generator = np.random.default_rng(seed)
+    chosen = generator.permutation(len(labels_N))[:PCA_POINTS]
+    fewer = chosen[:TSNE_POINTS]
+    linear: list[Plane] = []
+    neighbour: list[Plane] = []
+    for name, rows_ND in features.items():
+        unit_ND = _unit(rows_ND[chosen])
+        labels = labels_N[chosen]
+        agreement = neighbour_agreement(unit_ND, labels)
+        points_N2, variance = principal_components(unit_ND, 2)
+        points_N2 = _turned(points_N2, linear)
+        linear.append(Plane(name, points_N2, labels, variance, agreement))
+        if len(fewer) >= 10:
+            points = _turned(_tsne(unit_ND[: len(fewer)], seed), neighbour)
+            neighbour.append(Plane(name, points, labels_N[fewer], None, agreement))
+    return linear, neighbour
+
+
+def principal_components(rows_ND: Floats, count: int) -> tuple[Floats, float]:
+    """Coordinates along the `count` directions of largest variance, and their share of it all."""
+    centred = rows_ND - rows_ND.mean(axis=0)
+    variances, directions = np.linalg.eigh(centred.T @ centred)
+    total = float(variances.sum())
+    points = centred @ directions[:, ::-1][:, :count]
+    if points.shape[1] < count:
+        points = np.pad(points, ((0, 0), (0, count - points.shape[1])))
+    return points, float(variances[::-1][:count].sum()) / total if total > 0 else 0.0
+
+
+def neighbour_agreement(unit_ND: Floats, labels_N: Integers, count: int = NEIGHBOURS) -> float:
+    """Mean share of an image's `count` nearest others (cosine) that have its label."""
+    count = min(count, len(unit_ND) - 1)
+    if count < 1:
+        return float("nan")
+    cosines_NN = unit_ND @ unit_ND.T
+    np.fill_diagonal(cosines_NN, -np.inf)
+    nearest = np.argpartition(-cosines_NN, count - 1, axis=1)[:, :count]
+    return float((labels_N[nearest] == labels_N[:, None]).mean())
+
+
+def _tsne(unit_ND: Floats, seed: int) -> Floats:
+    points, _ = principal_components(unit_ND, 50)
+    if float(np.ptp(points)) == 0.0:  # a collapsed encoder: every image in one place
+        return np.zeros((len(unit_ND), 2))
+    perplexity = min(30.0, (len(unit_ND) - 1) / 3)
+    model = TSNE(init="pca", perplexity=perplexity, max_iter=TSNE_ITERATIONS, random_state=seed)
+    return np.asarray(model.fit_transform(points.astype(np.float32)), dtype=np.float64)
+
+
+def _turned(points_N2: Floats, before: list[Plane]) -> Floats:
+    """`points_N2` under the rotation or reflection nearest to the panel before (Procrustes)."""
+    if not before:
+        return points_N2
+    left, _, right = np.linalg.svd(points_N2.T @ before[-1].points_N2)
+    return np.asarray(points_N2 @ (left @ right))
+
+
+def _unit(rows_ND: Floats) -> Floats:
+    rows = np.nan_to_num(rows_ND.astype(np.float64))
+    unit: Floats = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return unit

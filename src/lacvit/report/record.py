@@ -1,0 +1,115 @@
+"""What a run folder holds, as plain frozen values. `collect` fills them, `page` shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating]
+Integers = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far the run came."""
+
+    stage: str
+    epoch: int | None
+    finished: bool
+    method: str
+    started: str
+    seconds: float | None
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One stage's `metrics.jsonl`: a flat row an epoch (the exact head: an iteration)."""
+
+    name: str
+    rows: tuple[Mapping[str, object], ...]
+
+    def column(self, key: str) -> list[float]:
+        """The numbers under `key`, row by row; rows without one give nan."""
+        return [_number(row.get(key)) for row in self.rows]
+
+    def has(self, key: str) -> bool:
+        return any(value == value for value in self.column(key))
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """The images: where they were, the class names in order, and how many of each a split has."""
+
+    root: str
+    fingerprint: str
+    class_names: tuple[str, ...]
+    counts: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One split's line in `evaluation/metrics.json`; `interval` covers 95 %."""
+
+    accuracy: float
+    interval: tuple[float, float] | None
+    images: int | None
+    macro_f1: float | None
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Mistake:
+    path: str
+    label: str
+    prediction: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Every test image's label and prediction, as indices into `class_names`."""
+
+    class_names: tuple[str, ...]
+    labels_N: Integers
+    predictions_N: Integers
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    scores: Mapping[str, Score]
+    per_class: tuple[ClassScore, ...]
+    predictions: Predictions | None
+    mistakes: tuple[Mistake, ...]
+    features: Mapping[str, Floats]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """All that a report can tell of one run."""
+
+    folder: Path
+    settings: Mapping[str, object]
+    status: Status
+    method: str
+    environment: Mapping[str, object]
+    data: DataRecord | None
+    stages: tuple[StageRecord, ...]
+    evaluation: EvaluationRecord | None
+    views: Path | None
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")

@@ -1,0 +1,213 @@
+"""What each section of the page says and shows; the template only sets it.
+
+A section that has nothing to show is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from lacvit.report import confusion, plots, theme
+from lacvit.report.curves import StageCurves, stage_curves
+from lacvit.report.plots import Image8
+from lacvit.report.projection import Plane, planes
+from lacvit.report.record import EvaluationRecord, Mistake, Predictions, RunRecord
+from lacvit.report.thumbnails import Thumbnails, inline, read_or_reason
+from lacvit.report.words import FEATURES, clean, percent, shortened, whole
+
+MISTAKES = 24
+PAIRS = 12
+EMBEDDING_INCHES = (3.2, 3.0)
+PICTURE_INCHES = (1.3, 1.65)
+
+
+@dataclass(frozen=True)
+class Panel:
+    svg: Markup
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class CurvesSection:
+    stage: StageCurves
+    panels: tuple[Panel, ...]
+
+
+@dataclass(frozen=True)
+class ConfusionSection:
+    svg: Markup
+    named: bool
+    classes: int
+    pairs: tuple[confusion.Pair, ...]
+
+
+@dataclass(frozen=True)
+class MistakesSection:
+    shown: tuple[Mistake, ...]
+    thumbnails: tuple[str, ...]
+    total: int
+    missing: str
+
+
+@dataclass(frozen=True)
+class EmbeddingSection:
+    linear: tuple[Panel, ...]
+    neighbour: tuple[Panel, ...]
+    key: tuple[str, ...]
+    others: int
+    images: int
+    fewer: int
+
+
+def curves_sections(run: RunRecord, figures: Path) -> list[CurvesSection]:
+    """One for each stage; draws `curves-<stage>.png`."""
+    sections = []
+    for stage in map(stage_curves, run.stages):
+        draws = [partial(plots.draw_curve, curve=curve) for curve in stage.curves]
+        panels = []
+        for number, (draw, curve) in enumerate(zip(draws, stage.curves, strict=True)):
+            words = f"{stage.title}: {curve.title} over {curve.x_name}; {_ends(curve.y)}"
+            panels.append(Panel(_svg(draw, plots.PANEL_INCHES, f"{stage.name}-{number}", words)))
+        if draws:
+            _png([draws], plots.PANEL_INCHES, figures / f"curves-{stage.name}.png")
+        sections.append(CurvesSection(stage, tuple(panels)))
+    return sections
+
+
+def confusion_section(predictions: Predictions | None, figures: Path) -> ConfusionSection | None:
+    """Draws `confusion.png`."""
+    if predictions is None or len(predictions.labels_N) == 0:
+        return None
+    names = predictions.class_names
+    draw = partial(plots.draw_confusion, counts_CC=confusion.counts(predictions), class_names=names)
+    pairs = tuple(confusion.most_confused(predictions, PAIRS))
+    words = f"Confusion matrix of {len(names)} classes. "
+    words += "The table beside it names the most confused pairs." if pairs else "No mistake."
+    inches = plots.confusion_inches(names)
+    _png([[draw]], inches, figures / "confusion.png")
+    return ConfusionSection(
+        svg=_svg(draw, inches, "confusion", words),
+        named=len(names) <= plots.NAMED_CLASSES,
+        classes=len(names),
+        pairs=pairs,
+    )
+
+
+def mistakes_section(
+    evaluation: EvaluationRecord, root: str, thumbnails: Thumbnails, figures: Path
+) -> MistakesSection | None:
+    """The most confident ones with their pictures; draws `mistakes.png`."""
+    if not evaluation.mistakes:
+        return None
+    shown = evaluation.mistakes[:MISTAKES]
+    images, reason = read_or_reason(thumbnails, [mistake.path for mistake in shown])
+    if images:
+        draws = [
+            partial(_draw_mistake, image=i, mistake=m) for i, m in zip(images, shown, strict=True)
+        ]
+        rows = [draws[start : start + 6] for start in range(0, len(draws), 6)]
+        _png(rows, PICTURE_INCHES, figures / "mistakes.png")
+    return MistakesSection(
+        shown=shown,
+        thumbnails=tuple(map(inline, images)),
+        total=len(evaluation.mistakes),
+        missing=""
+        if images
+        else f"The images cannot be read from {root or 'DATA'} any more ({reason}).",
+    )
+
+
+def embedding_section(evaluation: EvaluationRecord, figures: Path) -> EmbeddingSection | None:
+    """The test images on a plane, before and after each stage; draws `embedding.png`."""
+    predictions = evaluation.predictions
+    if predictions is None or not evaluation.features or len(predictions.labels_N) < 3:
+        return None
+    key = key_classes(predictions)
+    linear, neighbour = planes(evaluation.features, predictions.labels_N)
+    names = [shortened(predictions.class_names[position], 24) for position in key]
+    rows = [
+        [partial(_draw_plane, plane=plane, key=key) for plane in row]
+        for row in (linear, neighbour)
+        if row
+    ]
+    _png(rows, EMBEDDING_INCHES, figures / "embedding.png")
+    return EmbeddingSection(
+        linear=tuple(_plane_panel(plane, key, "pca") for plane in linear),
+        neighbour=tuple(_plane_panel(plane, key, "tsne") for plane in neighbour),
+        key=tuple(names),
+        others=len(predictions.class_names) - len(key),
+        images=len(linear[0].labels_N),
+        fewer=len(neighbour[0].labels_N) if neighbour else 0,
+    )
+
+
+def key_classes(predictions: Predictions) -> list[int]:
+    """The classes that get a colour: all, or those of the most confused pairs, then the largest."""
+    size = len(predictions.class_names)
+    if size <= plots.COLOURED_CLASSES:
+        return list(range(size))
+    index = {name: position for position, name in enumerate(predictions.class_names)}
+    chosen: dict[int, None] = {}
+    for pair in confusion.most_confused(predictions, size):
+        chosen |= {index[pair.label]: None, index[pair.prediction]: None}
+    support = np.bincount(predictions.labels_N, minlength=size)
+    chosen |= {int(position): None for position in np.argsort(-support, kind="stable")}
+    return list(chosen)[: plots.COLOURED_CLASSES]
+
+
+def class_counts(
+    counts: Mapping[str, Mapping[str, int]], names: Sequence[str]
+) -> list[list[object]]:
+    """A row a class: its name, then how many images it has in each split of `counts`."""
+    return [[name, *(by_class.get(name, 0) for by_class in counts.values())] for name in names]
+
+
+def _plane_panel(plane: Plane, key: Sequence[int], kind: str) -> Panel:
+    title = FEATURES.get(plane.name, plane.name)
+    words = f"{title}: {whole(len(plane.labels_N))} test images on a plane by {kind.upper()}"
+    caption = title
+    if plane.variance is not None:
+        caption += f": {percent(plane.agreement, 0)} of the neighbours share the label"
+        words += f"; the plane holds {percent(plane.variance, 0)} of the variance"
+    draw = partial(
+        plots.draw_projection, points_N2=plane.points_N2, labels_N=plane.labels_N, key=key
+    )
+    name = f"{kind}-{''.join(letter for letter in plane.name if letter.isalnum())}"
+    return Panel(_svg(draw, EMBEDDING_INCHES, name, words), caption)
+
+
+def _draw_plane(axes: Axes, plane: Plane, key: Sequence[int]) -> None:
+    plots.draw_projection(axes, plane.points_N2, plane.labels_N, key)
+    method = "t-SNE" if plane.variance is None else f"PCA, {percent(plane.variance, 0)} of variance"
+    axes.set_title(f"{FEATURES.get(plane.name, plane.name)}\n{method}")
+
+
+def _draw_mistake(axes: Axes, image: Image8, mistake: Mistake) -> None:
+    axes.imshow(image)
+    axes.set_axis_off()
+    label, prediction = shortened(mistake.label, 14), shortened(mistake.prediction, 14)
+    axes.set_title(f"{label}\nas {prediction}, {percent(mistake.confidence)}", fontsize=7)
+
+
+def _ends(values: Sequence[float]) -> str:
+    known = [value for value in values if value == value]
+    return f"from {known[0]:.3g} to {known[-1]:.3g}" if known else "no values"
+
+
+def _svg(draw: plots.Draw, inches: tuple[float, float], name: str, words: str) -> Markup:
+    with theme.drawing():
+        figure = plots.single(draw, inches)
+    return theme.svg(figure, name, clean(words))
+
+
+def _png(rows: Sequence[Sequence[plots.Draw]], inches: tuple[float, float], path: Path) -> None:
+    with theme.drawing():
+        figure = plots.side_by_side(rows, inches)
+    theme.png(figure, path)

@@ -1,0 +1,81 @@
+"""How the page says numbers, names and times. Typography: narrow no-break space before a unit."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+
+NARROW = "\u202f"
+MINUS = "\u2212"
+MISSING = "\u2013"
+
+METHODS = {
+    "lacvit": "LaCViT",
+    "lacvit-finetune": "LaCViT with fine-tuning",
+    "linear-probe": "Linear probe",
+    "cross-entropy": "Cross-entropy fine-tuning",
+    "cross-entropy-refit": "Cross-entropy fine-tuning, refitted head",
+    "cross-entropy-paper": "Cross-entropy fine-tuning as in the paper",
+    "joint": "Joint training",
+    "joint-refit": "Joint training, refitted head",
+    "simclr": "SimCLR",
+    "npair": "N-pair",
+}
+STAGES = {
+    "contrastive": "Label-aware contrastive",
+    "joint": "Joint",
+    "cross_entropy": "Cross-entropy",
+    "head": "Task head",
+}
+FEATURES = {
+    "untouched": "Pretrained, untouched",
+    "contrastive": "After contrastive training",
+    "joint": "After joint training",
+    "cross_entropy": "After cross-entropy",
+}
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """0.614 -> 61.4 %"""
+    return f"{100 * value:.{digits}f}{NARROW}%" if math.isfinite(value) else MISSING
+
+
+def whole(value: int | float) -> str:
+    """10000 -> 10,000"""
+    return f"{value:,.0f}"
+
+
+def figures(value: float) -> str:
+    """Three significant digits, no exponent where it can be helped."""
+    if not math.isfinite(value):
+        return MISSING
+    return f"{value:.3g}" if abs(value) < 1000 else whole(value)
+
+
+def duration(seconds: float) -> str:
+    """75 -> 1 min 15 s"""
+    if seconds < 60:
+        return f"{seconds:.3g}{NARROW}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}{NARROW}min {rest}{NARROW}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}{NARROW}h {minutes}{NARROW}min"
+
+
+def clean(text: str) -> str:
+    """`text` with a mark for what nothing can show: control characters and half surrogates."""
+    return "".join(
+        "\ufffd" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in text
+    )
+
+
+def shortened(text: str, limit: int) -> str:
+    """At most `limit` letters, an ellipsis in place of the rest."""
+    text = clean(text)
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def listed(items: list[str]) -> str:
+    """a, b and c"""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
