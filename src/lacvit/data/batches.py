@@ -7,9 +7,12 @@ is copied, and no script needs a guard.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +23,7 @@ from torch import Tensor
 from lacvit.data.augmentation import Augmentation, ViewKeys
 from lacvit.data.draws import epoch_order
 from lacvit.data.records import ImageRecords
-from lacvit.data.views import Images, evaluation_view, make_view
+from lacvit.data.views import Images, Pixels, evaluation_view, make_view
 from lacvit.input_spec import InputSpec
 
 __all__ = [
@@ -33,19 +36,27 @@ __all__ = [
     "view_batches",
 ]
 
-Pixels = npt.NDArray[np.uint8]
+Made = TypeVar("Made")
+
+AHEAD = 256  # images that are decoded ahead of the one that is looked at
 
 
 @dataclass(frozen=True, eq=False)
 class DecodedImages:
     """The images of ``records`` as uint8: those that fit in memory are kept, others decoded again.
 
-    Made by ``hold``. What is kept changes no pixel, only the time.
+    Made by ``hold``.
+
+    Attributes:
+        records: where the images come from.
+        kept: the first images of the records, in order: a stack (N, H, W, 3) of all of them,
+            where they have one size and fit in memory, else a list of arrays.
+        max_side: the shorter side of larger images is shrunk to it.
+        workers: threads that decode.
     """
 
     records: ImageRecords
-    kept: list[Pixels]  # the first images of the records, in order
-    stack: Tensor | None  # all of them (N, H, W, 3), where all have one size and fit
+    kept: Tensor | list[Pixels]
     max_side: int | None
     workers: int
 
@@ -54,21 +65,22 @@ class DecodedImages:
 
     @property
     def all_kept(self) -> bool:
-        return self.stack is not None or len(self.kept) == len(self.records)
+        """Whether no image is ever decoded again."""
+        return len(self.kept) == len(self.records)
 
-    def get(self, indices: npt.NDArray[np.integer]) -> Images:
-        """uint8 (B, H, W, 3) where the whole set has one size and is kept, else a list."""
-        if self.stack is not None:
-            return self.stack[torch.from_numpy(np.asarray(indices, dtype=np.int64))]
-        if self.all_kept or self.workers < 2:
-            return [self._one(int(i)) for i in indices]
-        with ThreadPoolExecutor(self.workers) as pool:
-            return list(pool.map(self._one, (int(i) for i in indices)))
+    def get(self, indices: npt.NDArray[np.integer], pool: Executor | None = None) -> Images:
+        """uint8 (B, H, W, 3) where the whole set is kept and has one size, else a list."""
+        if isinstance(self.kept, Tensor):
+            return self.kept[torch.from_numpy(np.asarray(indices, dtype=np.int64))]
+        positions = [int(index) for index in indices]
+        if self.all_kept or pool is None:
+            return [self._one(position) for position in positions]
+        return list(pool.map(self._one, positions))
 
-    def _one(self, index: int) -> Pixels:
-        if index < len(self.kept):
-            return self.kept[index]
-        return _shrink(self.records.read(index), self.max_side)
+    def _one(self, position: int) -> Pixels:
+        if position < len(self.kept):
+            return cast(Pixels, self.kept[position])
+        return _shrink(self.records.read(position), self.max_side)
 
 
 def hold(
@@ -80,28 +92,44 @@ def hold(
 ) -> DecodedImages:
     """Decode the images once and keep as many as fit into ``memory_bytes``.
 
-    With ``max_side``, an image whose shorter side is longer is shrunk to it once (Lanczos),
-    whether it is kept or not: large photographs then cost little, and views change little as
-    long as ``max_side`` is well above the size of a view.
+    With ``max_side``, an image whose shorter side is longer is shrunk to it (Lanczos), whether
+    it is kept or not: large photographs then cost little, and views change little as long as
+    ``max_side`` is well above the size of a view.
 
     Raises:
         UnreadableImageError: an image cannot be decoded; ``find_unreadable`` finds all of them.
     """
     kept: list[Pixels] = []
-    used = 0
     with ThreadPoolExecutor(max(workers, 1)) as pool:
-        for start in range(0, len(records), 256):
-            part = range(start, min(start + 256, len(records)))
-            decoded = pool.map(lambda i: _shrink(records.read(i), max_side), part)
-            for image in decoded:
-                used += image.nbytes
-                if used > memory_bytes:
-                    return DecodedImages(records, kept, None, max_side, workers)
-                kept.append(image)
-    if kept and len({image.shape for image in kept}) == 1:
-        stack = torch.from_numpy(np.stack(kept))
-        return DecodedImages(records, [], stack, max_side, workers)
-    return DecodedImages(records, kept, None, max_side, workers)
+        decoded = _decoded(records, max_side, pool)
+        first = next(decoded, None)
+        if first is None:
+            return DecodedImages(records, [], max_side, workers)
+        if first.nbytes * len(records) <= memory_bytes:  # filled in place: no second copy
+            stack = np.empty((len(records), *first.shape), dtype=np.uint8)
+        else:
+            stack = np.empty((0, *first.shape), dtype=np.uint8)
+        used = 0
+        for position, image in enumerate(chain([first], decoded)):
+            used += image.nbytes
+            if used > memory_bytes:
+                return DecodedImages(records, kept, max_side, workers)
+            if len(stack) and image.shape == stack.shape[1:]:
+                stack[position] = image
+                image = stack[position]
+            else:
+                stack = stack[:0]
+            kept.append(image)
+    if len(stack):
+        return DecodedImages(records, torch.from_numpy(stack), max_side, workers)
+    return DecodedImages(records, kept, max_side, workers)
+
+
+def _decoded(records: ImageRecords, max_side: int | None, pool: Executor) -> Iterator[Pixels]:
+    """All images in order, a limited number of them decoded ahead."""
+    for start in range(0, len(records), AHEAD):
+        part = range(start, min(start + AHEAD, len(records)))
+        yield from pool.map(lambda i: _shrink(records.read(i), max_side), part)
 
 
 def _shrink(image: Pixels, max_side: int | None) -> Pixels:
@@ -138,25 +166,36 @@ class ViewPlan:
 def view_batches(
     images: DecodedImages, labels: npt.NDArray[np.int64], plan: ViewPlan, epoch: int
 ) -> Iterator[Batch]:
-    """All images once, in the epoch's order, ``plan.views`` views each; the last batch is short."""
+    """All images once, in the epoch's order, ``plan.views`` views each; the last batch is short.
+
+    Where images are decoded again, or cropped one by one for an accelerator, the next batch is
+    made in a thread while the last one is worked on. A CPU that holds its images has no time to
+    spare for that.
+    """
     order = epoch_order(len(images), seed=plan.seed, epoch=epoch)
-    parts = [
-        order[start : start + plan.batch_size] for start in range(0, len(order), plan.batch_size)
-    ]
-    make = partial(_batch, images, labels, plan, epoch)
-    if images.all_kept and torch.device(plan.device).type == "cpu":
-        yield from map(make, parts)
-        return
-    yield from _ahead(make, parts)
+    parts = _parts(order, plan.batch_size)
+    stacked = isinstance(images.kept, Tensor)
+    elsewhere = torch.device(plan.device).type != "cpu"
+    with _pool(1 if stacked else plan.workers) as pool:
+        make = partial(_batch, images, labels, plan, epoch, pool)
+        if images.all_kept and (stacked or not elsewhere):
+            yield from map(make, parts)
+        else:
+            yield from _ahead(make, parts)
 
 
 def evaluation_batches(
     images: DecodedImages, spec: InputSpec, *, batch_size: int, device: torch.device | str = "cpu"
 ) -> Iterator[Tensor]:
     """The evaluation view of all images in their order, (B, 3, S, S) at a time."""
-    for start in range(0, len(images), batch_size):
-        part = np.arange(start, min(start + batch_size, len(images)))
-        yield evaluation_view(_moved(images.get(part), device), spec).to(device)
+    parts = _parts(np.arange(len(images)), batch_size)
+    with _pool(1 if isinstance(images.kept, Tensor) else images.workers) as pool:
+        make = partial(_evaluation_batch, images, spec, device, pool)
+        yield from map(make, parts) if images.all_kept else _ahead(make, parts)
+
+
+def _parts(order: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
 def _batch(
@@ -164,13 +203,12 @@ def _batch(
     labels: npt.NDArray[np.int64],
     plan: ViewPlan,
     epoch: int,
+    pool: Executor | None,
     part: npt.NDArray[np.int64],
 ) -> Batch:
-    pixels = _moved(images.get(part), plan.device)
-    views = [
-        make_view(pixels, part, plan.spec, plan.augmentation, ViewKeys(plan.seed, epoch, view))
-        for view in range(plan.views)
-    ]
+    pixels = _moved(images.get(part, pool), plan.device)
+    keys = [ViewKeys(plan.seed, epoch, view) for view in range(plan.views)]
+    views = [make_view(pixels, part, plan.spec, plan.augmentation, key, pool) for key in keys]
     return Batch(
         views_BVCHW=torch.stack(views, dim=1).to(plan.device),
         labels_B=torch.from_numpy(labels[part]).to(plan.device),
@@ -178,16 +216,36 @@ def _batch(
     )
 
 
+def _evaluation_batch(
+    images: DecodedImages,
+    spec: InputSpec,
+    device: torch.device | str,
+    pool: Executor | None,
+    part: npt.NDArray[np.int64],
+) -> Tensor:
+    return evaluation_view(_moved(images.get(part, pool), device), spec, pool).to(device)
+
+
 def _moved(images: Images, device: torch.device | str) -> Images:
     return images.to(device) if isinstance(images, Tensor) else images
 
 
+@contextmanager
+def _pool(workers: int) -> Iterator[Executor | None]:
+    """Threads, or None where one is asked for."""
+    if workers < 2:
+        yield None
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        yield pool
+
+
 def _ahead(
-    make: Callable[[npt.NDArray[np.int64]], Batch], parts: Sequence[npt.NDArray[np.int64]]
-) -> Iterator[Batch]:
+    make: Callable[[npt.NDArray[np.int64]], Made], parts: Sequence[npt.NDArray[np.int64]]
+) -> Iterator[Made]:
     """``map(make, parts)``, with the next one always under way in a thread."""
     with ThreadPoolExecutor(1) as pool:
-        waiting: Future[Batch] | None = None
+        waiting: Future[Made] | None = None
         for part in parts:
             following = pool.submit(make, part)
             if waiting is not None:

@@ -47,7 +47,7 @@ def read_class_folders(folder: Path) -> dict[str, ImageRecords]:
     Raises:
         InputError: no images, images outside class folders, splits mixed with classes.
     """
-    images = {name: list(_images_below(folder / name)) for name in _folders_in(folder)}
+    images = {name: list(images_below(folder / name)) for name in _folders_in(folder)}
     images = {name: below for name, below in images.items() if below}
     loose = [name for name in _files_in(folder) if _is_candidate(name)]
     if not images and not loose:
@@ -105,16 +105,20 @@ def _records(folder: Path, classes: dict[str, list[str]], below: str = "") -> Im
     return ImageRecords(FileSource(folder, paths), paths, labels, tuple(names))
 
 
-def _images_below(folder: Path, seen: frozenset[str] = frozenset()) -> Iterator[str]:
+def images_below(folder: Path) -> Iterator[str]:
     """Candidates at any depth, as paths relative to ``folder``; links to folders are followed."""
+    return _below(folder, frozenset())
+
+
+def _below(folder: Path, above: frozenset[str]) -> Iterator[str]:
     real = os.path.realpath(folder)
-    if real in seen:  # a link back to a folder above
+    if real in above:  # a link back to a folder above
         return
     for name in _files_in(folder):
         if _is_candidate(name):
             yield name
     for name in _folders_in(folder):
-        for path in _images_below(folder / name, seen | {real}):
+        for path in _below(folder / name, above | {real}):
             yield f"{name}/{path}"
 
 

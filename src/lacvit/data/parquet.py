@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lacvit.data.folders import SPLIT_NAMES, natural_order, split_called
-from lacvit.data.records import ImageRecords, UnreadableImageError, some_of
+from lacvit.data.records import ImageRecords, ImageSource, UnreadableImageError, some_of
 from lacvit.errors import InputError
 
 # Where the schema does not say which column is which: names tried in order.
@@ -25,7 +26,7 @@ LABEL_COLUMNS = ("label", "labels", "class", "fine_label", "target", "category")
 
 
 @dataclass(frozen=True, eq=False)
-class ColumnSource:
+class ColumnSource(ImageSource):
     """Encoded images in a Parquet column; the column is held in memory, still encoded."""
 
     column: pa.ChunkedArray  # of binary
@@ -90,23 +91,25 @@ def _split_of(file: Path) -> str | None:
 
 
 def _read_files(files: Sequence[Path]) -> ImageRecords:
-    tables = [_open(file) for file in files]
-    schema = tables[0].schema
+    schema = _schema(files[0])
     image_name, label_name = _columns(schema, files[0])
-    for file, table in zip(files, tables, strict=True):
-        if not {image_name, label_name} <= set(table.column_names):
+    chunks: list[pa.Array] = []
+    paths: list[str] = []
+    values: list[Any] = []
+    for file in files:
+        table = _table(file, [image_name, label_name])
+        if _declared_classes(table.schema, label_name) != _declared_classes(schema, label_name):
             raise InputError(
-                f"{file} lacks the columns {image_name} and {label_name} that {files[0].name} "
-                f"has; it has {', '.join(table.column_names)}. Files of one split need one schema."
+                f"{file} names other classes in its schema than {files[0].name}. Files of one "
+                f"split need one schema: make them again together."
             )
-    payloads, paths = [], []
-    for file, table in zip(files, tables, strict=True):
-        encoded, names = _payloads_and_paths(table.column(image_name))
-        payloads.append(encoded)
-        paths += [name or f"{file.name}#{row}" for row, name in enumerate(names)]
-    values = [value for table in tables for value in table.column(label_name).to_pylist()]
+        encoded, stored = _payloads_and_paths(table.column(image_name))
+        chunks += encoded.chunks
+        paths += [name or f"{file.name}#{row}" for row, name in enumerate(stored)]
+        values += table.column(label_name).to_pylist()
+    if not values:
+        raise InputError(f"{files[0]} has no rows. Give a Parquet file with images, or remove it.")
     labels, class_names = _labels(values, _declared_classes(schema, label_name), files[0])
-    chunks = [chunk for column in payloads for chunk in column.chunks]
     column = pa.chunked_array(chunks, type=pa.large_binary())
     return ImageRecords(
         source=ColumnSource(column, np.arange(len(paths))),
@@ -116,17 +119,32 @@ def _read_files(files: Sequence[Path]) -> ImageRecords:
     )
 
 
-def _open(file: Path) -> pa.Table:
+def _schema(file: Path) -> pa.Schema:
+    with _told_by_name(file):
+        return pq.read_schema(file)
+
+
+def _table(file: Path, columns: list[str]) -> pa.Table:
+    """These columns alone, of this file alone (no guessing of partitions from its folders)."""
+    with _told_by_name(file), pq.ParquetFile(file) as parquet:
+        names = parquet.schema_arrow.names
+        if not set(columns) <= set(names):
+            raise InputError(
+                f"{file} lacks the columns {' and '.join(columns)} that the first file of its "
+                f"split has; it has {', '.join(names)}. Files of one split need one schema."
+            )
+        return parquet.read(columns=columns)
+
+
+@contextmanager
+def _told_by_name(file: Path) -> Iterator[None]:
     try:
-        table = pq.read_table(file)
+        yield
     except (OSError, pa.ArrowException) as error:
         raise InputError(
-            f"{file} cannot be read as Parquet: {str(error).splitlines()[0]} "
+            f"{file} cannot be read as Parquet: {str(error).strip().splitlines()[0]} "
             f"Make the file again, or give a folder of class folders."
         ) from error
-    if table.num_rows == 0:
-        raise InputError(f"{file} has no rows. Give a Parquet file with images, or remove it.")
-    return table
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,20 +29,28 @@ __all__ = [
 Indices = Iterable[int] | npt.NDArray[np.integer]
 
 
-class ImageSource(Protocol):
-    """Gives the encoded bytes of each image."""
+class ImageSource(ABC):
+    """Where the images are: gives the encoded bytes of each, by position."""
 
+    @abstractmethod
     def payload(self, index: int) -> bytes:
         """The bytes of one image file; raises UnreadableImageError where there are none."""
-        ...
 
+    @abstractmethod
     def select(self, indices: npt.NDArray[np.int64]) -> Self:
         """The same source with these images, in this order."""
-        ...
+
+    def pixels(self, index: int) -> npt.NDArray[np.uint8]:
+        """One image, decoded: uint8 (H, W, 3)."""
+        return decode_image(self.payload(index))
+
+    def digest(self, index: int) -> bytes:
+        """sha256 of the image's content."""
+        return hashlib.sha256(self.payload(index)).digest()
 
 
 @dataclass(frozen=True)
-class FileSource:
+class FileSource(ImageSource):
     """Image files below one folder."""
 
     root: Path
@@ -61,8 +70,8 @@ class FileSource:
         return replace(self, paths=tuple(self.paths[i] for i in indices))
 
 
-@dataclass(frozen=True)
-class ArraySource:
+@dataclass(frozen=True, eq=False)
+class ArraySource(ImageSource):
     """Images that are in memory already, each uint8 (H, W) or (H, W, 3)."""
 
     images: Sequence[npt.NDArray[np.uint8]]
@@ -70,13 +79,16 @@ class ArraySource:
     def payload(self, index: int) -> bytes:
         return encode_png(self.images[index])
 
+    def select(self, indices: npt.NDArray[np.int64]) -> Self:
+        return replace(self, images=[self.images[i] for i in indices])
+
     def pixels(self, index: int) -> npt.NDArray[np.uint8]:
-        """What decoding the payload gives, without the detour."""
         image = self.images[index]
         return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image
 
-    def select(self, indices: npt.NDArray[np.int64]) -> Self:
-        return replace(self, images=[self.images[i] for i in indices])
+    def digest(self, index: int) -> bytes:
+        image = self.images[index]
+        return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,10 +137,8 @@ class ImageRecords:
         Raises:
             UnreadableImageError: names the image and says what is wrong with it.
         """
-        if isinstance(self.source, ArraySource):
-            return self.source.pixels(index)
         try:
-            return decode_image(self.source.payload(index))
+            return self.source.pixels(index)
         except UnreadableImageError as error:
             raise UnreadableImageError(error.reason, path=self.paths[index]) from error
 
@@ -158,8 +168,8 @@ class ImageRecords:
     def fingerprint(self) -> str:
         """sha256 over path, class name and content of each image, in order.
 
-        Two copies of the data have the same one, wherever they lie; an image that cannot
-        be had counts as its reason's absence: an empty file.
+        Two copies of the data have the same one, wherever they lie. A file that cannot be
+        opened counts as an empty one.
         """
         whole = hashlib.sha256()
         for index, (path, label) in enumerate(zip(self.paths, self.labels, strict=True)):
@@ -171,7 +181,7 @@ class ImageRecords:
 
     def _content_digest(self, index: int) -> bytes:
         try:
-            return hashlib.sha256(self.source.payload(index)).digest()
+            return self.source.digest(index)
         except UnreadableImageError:
             return hashlib.sha256().digest()
 
