@@ -10,8 +10,8 @@ class LacvitError(Exception):
 
 
 class InputError(LacvitError):
-    """The user can mend it: data, a setting, a path, a checkpoint. The command line exits with 2."""
+    """The user can mend it: data, a setting, a path, a checkpoint. The command exits with 2."""
 
 
-class Interrupted(LacvitError):
+class RunStopped(LacvitError):
     """Nobody has to mend it: the run was asked to stop, and the message says how to go on."""

@@ -1,0 +1,5 @@
+"""``python -m lacvit``."""
+
+from lacvit.cli.main import main
+
+main()

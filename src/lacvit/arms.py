@@ -1,0 +1,89 @@
+"""The arms: what can be trained and compared, one name each.
+
+An arm is a list of stages and what it changes in the settings; there is no other code to it.
+``--method``, ``settings.toml`` and the reports use these names and no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from lacvit.errors import InputError
+
+DEFAULT_ARM = "lacvit"  # what `--method auto` means
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way from a pretrained backbone to a classifier.
+
+    ``stages`` run in order, each from the weights that the one before it left. ``overrides``
+    replace defaults (dotted keys of :class:`lacvit.config.RunSettings`); a recipe, ``--set`` and
+    flags still beat them.
+    """
+
+    summary: str
+    stages: tuple[str, ...]
+    overrides: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def trains_encoder(self) -> bool:
+        """Whether any stage changes the backbone."""
+        return self.stages != ("head",)
+
+
+ARMS: dict[str, Arm] = {
+    "linear-probe": Arm(
+        "a linear head on the untouched backbone",
+        ("head",),
+    ),
+    "cross-entropy": Arm(
+        "tuned cross-entropy fine-tuning of the whole network, from a probe-initialised head",
+        ("cross_entropy",),
+    ),
+    # What the released code trains as its baseline (field notes in docs/method.md): SGD, one
+    # view, crop and flip, a tenth of the image passes, a fresh head, no layer decay.
+    "cross-entropy-paper": Arm(
+        "the weak cross-entropy baseline that the paper's gain is measured against",
+        ("cross_entropy",),
+        MappingProxyType(
+            {
+                "cross_entropy.optimizer": "sgd",
+                "cross_entropy.lr": 0.01,
+                "cross_entropy.weight_decay": 1e-4,
+                "cross_entropy.decay_all": True,
+                "cross_entropy.layer_decay": 1.0,
+                "cross_entropy.warmup": 0.0,
+                "cross_entropy.clip_norm": 0.0,
+                "cross_entropy.label_smoothing": 0.0,
+                "cross_entropy.head_init": "random",
+                "cross_entropy.share_of_passes": 0.1,
+                "views.crop_scale": (0.2, 1.0),
+                "views.jitter_probability": 0.0,
+                "views.grey_probability": 0.0,
+            }
+        ),
+    ),
+    "cross-entropy-refit": Arm(
+        "cross-entropy fine-tuning, then the exact head refitted on the frozen encoder",
+        ("cross_entropy", "head"),
+    ),
+    "lacvit": Arm(
+        "the paper's two stages: label-aware contrast, then a head on the frozen encoder",
+        ("contrastive", "head"),
+    ),
+}
+
+
+def find_arm(name: str) -> Arm:
+    """The arm called ``name``.
+
+    Raises:
+        InputError: there is none; all names are listed.
+    """
+    if name not in ARMS:
+        known = "\n".join(f"  {key:20} {arm.summary}" for key, arm in ARMS.items())
+        raise InputError(f"There is no method {name!r}. Choose one of:\n{known}")
+    return ARMS[name]

@@ -1,0 +1,81 @@
+"""The one type of backbone: normalised images in, pooled features out.
+
+Shape letters: B images, D feature dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from lacvit.input_spec import InputSpec
+
+
+class Origin(BaseModel):
+    """Where a backbone's weights came from; stored with every model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: str = Field(description="as the user named it")
+    format: str = Field(description="how the weights were stored")
+    sha256: str | None = Field(None, description="of the file of weights, where there is one")
+
+
+class Architecture(BaseModel):
+    """What it takes to build the same network again, without weights and without network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(description="which builder of lacvit.backbones")
+    name: str = Field(description="the builder's name of the model")
+    arguments: dict[str, Any] = Field(description="what the builder is given")
+
+
+class Backbone(nn.Module):
+    """A pretrained encoder behind one interface, whatever library it came from.
+
+    Attributes:
+        encoder: maps images (B, 3, S, S), float32 and normalised, to pooled features (B, D),
+            pooled as that model's authors pool.
+        dim: D.
+        input_spec: how images must be prepared.
+        architecture: builds the same network again.
+        origin: where the weights came from.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        dim: int,
+        input_spec: InputSpec,
+        architecture: Architecture,
+        origin: Origin,
+        blocks: Sequence[nn.Module],
+        final: Iterable[nn.Module],
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dim = dim
+        self.input_spec = input_spec
+        self.architecture = architecture
+        self.origin = origin
+        # Tuples, so that torch does not register the same modules a second time.
+        self._blocks = tuple(blocks)
+        self._final = tuple(final)
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        """Pooled features (B, D) of normalised float images (B, 3, H, W)."""
+        features_BD: Tensor = self.encoder(images_B3HW)
+        return features_BD
+
+    def blocks(self) -> tuple[nn.Module, ...]:
+        """The transformer blocks in depth order, for layer decay and partial freezing."""
+        return self._blocks
+
+    def final(self) -> tuple[nn.Module, ...]:
+        """What follows the last block: the norms and, where the model has one, attention pool."""
+        return self._final

@@ -1,0 +1,28 @@
+"""``lacvit evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A run folder, or its model folder.")],
+    data: Annotated[str, typer.Argument(help="Labelled images, as for lacvit train.")],
+    split: Annotated[
+        str, typer.Option(help="Which split; on a folder without splits, every image is used.")
+    ] = "test",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+) -> None:
+    """Measure a trained model on labelled images; classes are matched by name."""
+    from lacvit import pipeline
+    from lacvit.model import load
+
+    evaluation = pipeline.evaluate(load(model, device=device), Path(data), split=split)
+    low, high = evaluation.interval
+    print(
+        f"Accuracy@1 {100 * evaluation.accuracy:.1f} % on {len(evaluation.labels_N)} images "
+        f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
+    )

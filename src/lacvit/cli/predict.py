@@ -1,0 +1,111 @@
+"""``lacvit predict``."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lacvit.errors import InputError
+
+if TYPE_CHECKING:
+    from lacvit.model import Classifier, Prediction
+
+CHUNK = 256  # images read, labelled and printed at a time
+
+
+class Format(StrEnum):
+    """How the answers are written."""
+
+    table = "table"
+    csv = "csv"
+    jsonl = "jsonl"
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="A run folder, or its model folder.")],
+    paths: Annotated[list[str], typer.Argument(help="Image files, folders, or globs.")],
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", help="[default: table on a terminal, csv otherwise]"),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to give for each image.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+) -> None:
+    """Label images with a trained model."""
+    files = list(expand(paths))
+    from lacvit.model import load
+
+    classifier = load(model, device=device)
+    form = form or (Format.table if sys.stdout.isatty() else Format.csv)
+    if top > len(classifier.class_names):
+        raise InputError(
+            f"--top is {top}, and the model knows {len(classifier.class_names)} classes."
+        )
+    predictions = _predict(classifier, files, top)
+    {Format.table: _table, Format.csv: _csv, Format.jsonl: _jsonl}[form](predictions, top)
+
+
+def expand(paths: Sequence[str]) -> Iterator[str]:
+    """Image files for files, folders (searched through) and globs, in order.
+
+    Raises:
+        InputError: nothing there; it is named.
+    """
+    from lacvit.data.folders import images_below
+
+    for path in paths:
+        if Path(path).is_dir():
+            found = sorted(str(Path(path) / name) for name in images_below(Path(path)))
+        elif Path(path).exists():
+            found = [path]
+        else:
+            found = sorted(glob.glob(path, recursive=True))
+        if not found:
+            raise InputError(f"There is no image at {path}. Give image files, folders or globs.")
+        yield from found
+
+
+def _predict(classifier: Classifier, files: list[str], top: int) -> Iterator[Prediction]:
+    for start in range(0, len(files), CHUNK):
+        yield from classifier.predict(files[start : start + CHUNK], top=top)
+
+
+def _table(predictions: Iterable[Prediction], top: int) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("image", *(["label", "probability"] * top))
+    for prediction in predictions:
+        cells = [cell for name, p in prediction.top for cell in (escape(name), f"{p:.1%}")]
+        table.add_row(escape(prediction.path), *cells)
+    Console().print(table)
+
+
+def _csv(predictions: Iterable[Prediction], top: int) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    further = [f"{what}_{k}" for k in range(2, top + 1) for what in ("label", "probability")]
+    writer.writerow(["path", "label", "probability", *further])
+    for prediction in predictions:
+        cells = [cell for name, p in prediction.top for cell in (name, f"{p:.6f}")]
+        writer.writerow([prediction.path, *cells])
+
+
+def _jsonl(predictions: Iterable[Prediction], top: int) -> None:
+    for prediction in predictions:
+        row: dict[str, object] = {
+            "path": prediction.path,
+            "label": prediction.label,
+            "probability": prediction.probability,
+        }
+        if top > 1:
+            row["top"] = [{"label": n, "probability": p} for n, p in prediction.top]
+        print(json.dumps(row, ensure_ascii=False))

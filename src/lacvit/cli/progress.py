@@ -1,0 +1,144 @@
+"""Three ways to watch a run: a live display, JSON lines, and silence; all on stderr."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lacvit.training.logs import Progress
+
+# What of an epoch's figures is shown live, and how.
+SHOWN = {
+    "loss": "loss {:.3f}",
+    "knn_accuracy": "k-NN {:.1%}",
+    "effective_rank": "rank {:.1f}",
+    "train_accuracy": "train {:.1%}",
+    "validation_accuracy": "val {:.1%}",
+}
+PLAIN_LINES = 20  # epochs told of where stderr is no terminal
+
+
+class LiveProgress:
+    """A bar a stage and its latest figures; plain lines where stderr is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        self._console = console
+        self._bars = Bars(
+            TextColumn("  {task.description:<14}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[epoch]:>9}"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            TextColumn("{task.fields[figures]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._epochs = 1
+        self._done = 0
+
+    def message(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False)
+
+    def begin(self, stage: str, *, epochs: int, done: int) -> None:
+        self._epochs, self._done, self._stage = epochs, done, stage
+        self._bars.start()
+        self._task = self._bars.add_task(
+            stage, total=epochs, completed=done, epoch=f"{done}/{epochs}", figures=""
+        )
+        if done:
+            self.message(f"  {stage}: {done} of {epochs} epochs were done already")
+
+    def step(self, share: float) -> None:
+        self._bars.update(self._task, completed=self._done + share)
+
+    def epoch(self, epoch: int, scalars: Mapping[str, float]) -> None:
+        self._done = epoch + 1
+        figures = "  ".join(_figures(scalars))
+        self._bars.update(
+            self._task,
+            completed=self._done,
+            epoch=f"{self._done}/{self._epochs}",
+            figures=figures,
+        )
+        every = max(1, self._epochs // PLAIN_LINES)
+        if not self._console.is_terminal and (
+            self._done % every == 0 or self._done == self._epochs
+        ):
+            self.message(f"  {self._stage} {self._done}/{self._epochs}  {figures}")
+
+    def end(self) -> None:
+        self._bars.stop()
+        for task in list(self._bars.task_ids):
+            self._bars.remove_task(task)
+
+
+def _figures(scalars: Mapping[str, float]) -> Iterator[str]:
+    for name, form in SHOWN.items():
+        if name in scalars:
+            yield form.format(scalars[name])
+            if name == "loss" and "loss_start" in scalars:
+                start, floor = scalars["loss_start"], scalars["loss_floor"]
+                yield f"({start:.2f} at start, floor {floor:.2f})"
+
+
+class JsonProgress:
+    """One JSON object a line."""
+
+    def message(self, text: str) -> None:
+        self._say(event="message", text=text)
+
+    def begin(self, stage: str, *, epochs: int, done: int) -> None:
+        self._stage = stage
+        self._say(event="begin", stage=stage, epochs=epochs, done=done)
+
+    def step(self, share: float) -> None:
+        pass
+
+    def epoch(self, epoch: int, scalars: Mapping[str, float]) -> None:
+        self._say(event="epoch", stage=self._stage, epoch=epoch, **scalars)
+
+    def end(self) -> None:
+        self._say(event="end", stage=self._stage)
+
+    def _say(self, **fields: object) -> None:
+        print(json.dumps(fields), file=sys.stderr, flush=True)
+
+
+def make_progress(*, quiet: bool, json_logs: bool) -> Progress:
+    """The one that the flags ask for."""
+    from rich.console import Console
+
+    from lacvit.training.logs import Silence
+
+    if json_logs:
+        return JsonProgress()
+    return Silence() if quiet else LiveProgress(Console(stderr=True))
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """A function that says whether Ctrl-C or SIGTERM came; a second one ends at once."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    earlier = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)

@@ -1,0 +1,155 @@
+"""``lacvit train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lacvit.arms import ARMS
+from lacvit.config import describe, make_settings, parse_assignment, read_recipe
+from lacvit.errors import InputError
+
+METHODS = "; ".join(f"{name}: {arm.summary}" for name, arm in ARMS.items())
+
+
+def _option(key: str, *names: str, text: str | None = None) -> Any:
+    """An option whose help is the description of the setting it stands for."""
+    return typer.Option(*names, help=text or f"{describe(key)} ({key})", show_default=False)
+
+
+def train(
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            help="Folder with one folder a class (with or without train/val/test above), or "
+            "Parquet file or folder. The recipe may name it instead.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Run folder [default: runs/<data>-<method>-<backbone>-s<seed>]"),
+    ] = None,
+    backbone: Annotated[str | None, _option("backbone.spec", "--backbone")] = None,
+    method: Annotated[
+        str | None, _option("method", "--method", text=f"What to train. {METHODS}.")
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="TOML file of settings, such as another run's settings.toml")
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        _option(
+            "contrastive.epochs",
+            "--epochs",
+            text="Passes of the encoder's training: N epochs of all views with lacvit, and as "
+            "many images for cross-entropy [default: 100]",
+        ),
+    ] = None,
+    head_epochs: Annotated[int | None, _option("head.epochs", "--head-epochs")] = None,
+    batch_size: Annotated[
+        int | None, _option("contrastive.batch_size", "--batch-size", text="Images a step [128]")
+    ] = None,
+    lr: Annotated[
+        float | None, _option("contrastive.lr", "--lr", text="Peak rate of the encoder's stage")
+    ] = None,
+    temperature: Annotated[
+        float | None, _option("contrastive.temperature", "--temperature")
+    ] = None,
+    image_size: Annotated[int | None, _option("backbone.image_size", "--image-size")] = None,
+    trainable: Annotated[str | None, _option("backbone.trainable", "--trainable")] = None,
+    seed: Annotated[int | None, _option("seed", "--seed")] = None,
+    shots: Annotated[int | None, _option("data.shots", "--shots")] = None,
+    device: Annotated[str | None, _option("device", "--device")] = None,
+    workers: Annotated[int | None, _option("workers", "--workers")] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any setting; may be repeated."),
+    ] = None,
+    max_time: Annotated[
+        str | None, typer.Option(help="Shorten the schedule to end within 90s, 45m or 2h.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Show the plan and write nothing.")] = False,
+    quiet: Annotated[bool, typer.Option(help="Only warnings and the result.")] = False,
+    json_logs: Annotated[bool, typer.Option(help="Progress as JSON lines on stderr.")] = False,
+    strict: Annotated[bool, typer.Option(help="Any unreadable image is an error.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option(help="Replace another run in the output folder.")
+    ] = False,
+) -> None:
+    """Train a classifier on labelled images, with a report. The same command resumes a run."""
+    flags: dict[str, object] = {
+        "data.path": data,
+        "backbone.spec": backbone,
+        "method": method,
+        "contrastive.epochs": epochs,
+        "head.epochs": head_epochs,
+        "contrastive.temperature": temperature,
+        "backbone.image_size": image_size,
+        "backbone.trainable": trainable,
+        "seed": seed,
+        "data.shots": shots,
+        "device": device,
+        "workers": workers,
+        "data.strict": strict or None,
+    }
+    given = read_recipe(recipe) if recipe else {}
+    assignments = [parse_assignment(text) for text in assign or ()]
+    stage = _encoder_stage(method, assignments, given)
+    flags |= {f"{stage}.batch_size": batch_size, f"{stage}.lr": lr}
+    settings = make_settings(recipe=given, assignments=assignments, flags=flags)
+    _run(settings, output, _seconds(max_time), (dry_run, quiet, json_logs, overwrite))
+
+
+def _encoder_stage(
+    method: str | None, assignments: list[tuple[str, object]], recipe: dict[str, object]
+) -> str:
+    """Which stage ``--lr`` and ``--batch-size`` speak of: the first that trains the encoder."""
+    name = method or dict(assignments).get("method") or recipe.get("method") or "auto"
+    arm = ARMS.get(str(name), ARMS["lacvit"])
+    return next((stage for stage in arm.stages if stage != "head"), "contrastive")
+
+
+def _run(
+    settings: Any,
+    output: Path | None,
+    max_seconds: float | None,
+    switches: tuple[bool, bool, bool, bool],
+) -> None:
+    dry_run, quiet, json_logs, overwrite = switches
+    from lacvit import pipeline
+    from lacvit.cli.progress import make_progress, stop_on_signals
+
+    progress = make_progress(quiet=quiet, json_logs=json_logs)
+    request = pipeline.Request(output=output, overwrite=overwrite, max_seconds=max_seconds)
+    if dry_run:
+        print("\n".join(pipeline.plan(settings, request, progress)))
+        return
+    with stop_on_signals() as stop:
+        result = pipeline.train(settings, request, progress=progress, stop=stop)
+    low, high = result.interval
+    print(
+        f"Accuracy@1 {100 * result.accuracy:.1f} % on {result.images} test images "
+        f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
+    )
+    for notice in result.notices:
+        print(f"Note: {notice}")
+    print(f"Run: {result.run_folder}\nReport: {result.run_folder / 'report.html'}")
+    print(f"Use it: lacvit predict {result.run_folder} IMAGE...")
+
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        seconds = float(text[:-1]) * UNITS[text[-1]]
+    except (ValueError, KeyError, IndexError):
+        seconds = 0
+    if seconds <= 0:
+        raise InputError(f"--max-time is {text!r}; write a number with s, m or h, such as 45m.")
+    return seconds

@@ -1,0 +1,1 @@
+"""Measuring a trained classifier on labelled images."""

@@ -1,0 +1,41 @@
+"""The one encode loop: validation, cached features, evaluation and ``embed`` all use it.
+
+Shape letters: N images, B in a batch, D feature dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lacvit.backbones.backbone import Backbone
+from lacvit.devices import Precision, autocast
+
+
+@torch.no_grad()
+def encode(
+    backbone: Backbone, batches: Iterable[Tensor], *, precision: Precision = "fp32"
+) -> np.ndarray:
+    """Pooled features of every image, in order, with the backbone in evaluation mode.
+
+    Args:
+        backbone: on the device of the batches; its mode is restored afterwards.
+        batches: normalised float images (B, 3, S, S).
+        precision: of the forward pass; the features are float32 whatever it is.
+
+    Returns:
+        float32 array (N, D).
+    """
+    was_training = backbone.training
+    backbone.eval()
+    features = []
+    try:
+        for images_B3SS in batches:
+            with autocast(images_B3SS.device, precision):
+                features.append(backbone(images_B3SS).float().cpu())
+    finally:
+        backbone.train(was_training)
+    return torch.cat(features).numpy() if features else np.zeros((0, backbone.dim), np.float32)

@@ -1,0 +1,168 @@
+"""How long a run will take and what it needs, from a few timed steps; and how to fit it in."""
+
+from __future__ import annotations
+
+import math
+import resource
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+
+from lacvit.arms import find_arm
+from lacvit.backbones import Backbone
+from lacvit.config import RunSettings
+from lacvit.data.splits import Splits
+from lacvit.devices import autocast
+from lacvit.errors import InputError
+from lacvit.training.optim import freeze_below
+
+TIMED_STEPS = 3
+VIEWS_SHARE = 1.15  # making views, the heads and the optimiser, over the bare encoder's step
+REPORT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class StageForecast:
+    """One stage's share of the run."""
+
+    name: str
+    epochs: int
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run would do."""
+
+    stages: tuple[StageForecast, ...]
+    other_seconds: float  # evaluation and report
+    parameters: int
+    trained: int
+    memory_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole run."""
+        return sum(stage.seconds for stage in self.stages) + self.other_seconds
+
+
+def forecast(settings: RunSettings, backbone: Backbone, splits: Splits) -> Forecast:
+    """Time a few training steps and a forward pass of the backbone, and multiply.
+
+    The backbone's weights are left as they are.
+    """
+    device = torch.device(settings.device)
+    backbone.to(device)
+    freeze_below(backbone, settings.backbone.trainable)
+    training, encoding = _seconds_an_image(settings, backbone, device)
+    n_train, n_validation = len(splits.train), len(splits.validation)
+    validating = n_validation * encoding
+    stages = []
+    for name in find_arm(settings.method).stages:
+        if name == "head":
+            live = settings.head.solver == "sgd" and settings.head.features == "live"
+            epochs = int(settings.head.epochs) if settings.head.solver == "sgd" else 1
+            seconds = n_train * encoding * (epochs if live else 1) + validating
+            steps = epochs * math.ceil(n_train / settings.head.batch_size)
+        else:
+            stage = settings.contrastive if name == "contrastive" else settings.cross_entropy
+            views = settings.views.count if name == "contrastive" else 1
+            epochs = int(stage.epochs)
+            steps = epochs * math.ceil(n_train / stage.batch_size)
+            seconds = epochs * (n_train * views * training + validating)
+        stages.append(StageForecast(name, epochs, steps, seconds))
+    counts = [(p.numel(), p.requires_grad) for p in backbone.parameters()]
+    return Forecast(
+        stages=tuple(stages),
+        other_seconds=2 * len(splits.test) * encoding + validating + REPORT_SECONDS,
+        parameters=sum(n for n, _ in counts),
+        trained=sum(n for n, trains in counts if trains) if stages[0].name != "head" else 0,
+        memory_bytes=_peak_memory(device),
+    )
+
+
+def _seconds_an_image(
+    settings: RunSettings, backbone: Backbone, device: torch.device
+) -> tuple[float, float]:
+    size = backbone.input_spec.size
+    count = min(128, settings.contrastive.batch_size * settings.views.count)
+    images = torch.zeros(count, 3, size, size, device=device)
+    precision = "fp32" if settings.precision == "auto" else settings.precision
+    times: dict[str, list[float]] = {"train": [], "encode": []}
+    for _ in range(TIMED_STEPS + 1):
+        started = time.perf_counter()
+        with autocast(device, precision):
+            backbone(images).float().sum().backward()
+        _wait(device)
+        times["train"].append(time.perf_counter() - started)
+        started = time.perf_counter()
+        with torch.no_grad(), autocast(device, precision):
+            backbone(images)
+        _wait(device)
+        times["encode"].append(time.perf_counter() - started)
+    backbone.zero_grad(set_to_none=True)
+    training, encoding = (statistics.median(t[1:]) / count for t in times.values())
+    return training * VIEWS_SHARE, encoding
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def describe(plan: Forecast) -> list[str]:
+    """The plan in words, a line each."""
+    lines = [f"Parameters: {plan.parameters:,} in the backbone, {plan.trained:,} of them trained"]
+    for stage in plan.stages:
+        lines.append(
+            f"Stage {stage.name}: {stage.epochs} epochs, {stage.steps} steps, "
+            f"about {in_words(stage.seconds)}"
+        )
+    lines.append(f"Memory: about {plan.memory_bytes / 1e9:.1f} GB at a batch of this size")
+    lines.append(f"Time: about {in_words(plan.seconds)} in all, from timed steps")
+    return lines
+
+
+def shorten(settings: RunSettings, plan: Forecast, limit: float) -> RunSettings:
+    """Settings whose encoder epochs fit a run of ``plan`` into ``limit`` seconds.
+
+    Raises:
+        InputError: not even one epoch fits.
+    """
+    encoder = [stage for stage in plan.stages if stage.name != "head"]
+    fixed = plan.seconds - sum(stage.seconds for stage in encoder)
+    if plan.seconds <= limit or not encoder:
+        return settings
+    share = (limit - fixed) / sum(stage.seconds for stage in encoder)
+    changes = {}
+    for stage in encoder:
+        epochs = math.floor(stage.epochs * share)
+        if epochs < 1:
+            raise InputError(
+                f"--max-time leaves {in_words(limit)}; one epoch and the evaluation need about "
+                f"{in_words(fixed + stage.seconds / stage.epochs)}. Allow more time, take fewer "
+                f"images with --shots, or use --method linear-probe."
+            )
+        section = getattr(settings, stage.name)
+        changes[stage.name] = section.model_copy(update={"epochs": epochs})
+    return settings.model_copy(update=changes)
+
+
+def in_words(seconds: float) -> str:
+    """``75`` -> ``1 min 15 s``."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"

@@ -1,0 +1,191 @@
+"""A trained classifier that stands alone: backbone, head, class names, and how to feed it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from lacvit.backbones import Architecture, Backbone, Origin, build_backbone
+from lacvit.data.decoding import UnreadableImageError, decode_image
+from lacvit.data.views import evaluation_view
+from lacvit.devices import find_device
+from lacvit.errors import InputError
+from lacvit.features import encode
+from lacvit.input_spec import InputSpec
+from lacvit.run_folder import read_json, write_bytes, write_json
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image."""
+
+    path: str
+    label: str
+    probability: float
+    top: tuple[tuple[str, float], ...]  # the most probable classes, most probable first
+
+
+class Classifier:
+    """What ``lacvit.load`` gives and what ``model/`` in a run folder holds.
+
+    Attributes:
+        backbone: the encoder, in evaluation mode.
+        head: linear, D -> C.
+        class_names: C names, in the order of the head's outputs.
+    """
+
+    def __init__(self, backbone: Backbone, head: nn.Linear, class_names: Sequence[str]) -> None:
+        self.backbone = backbone.eval()
+        self.head = head.eval()
+        self.class_names = tuple(class_names)
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """How images are prepared; it came with the backbone."""
+        return self.backbone.input_spec
+
+    @property
+    def device(self) -> torch.device:
+        """Where the head is, and images are sent."""
+        return self.head.weight.device
+
+    def to(self, device: torch.device) -> Self:
+        """Move to a device, in place."""
+        self.backbone.to(device)
+        self.head.to(device)
+        return self
+
+    def predict(
+        self, paths: Sequence[str | Path], *, batch_size: int = 64, top: int = 5
+    ) -> list[Prediction]:
+        """The most probable class of each image file, in order.
+
+        Raises:
+            InputError: a file is missing or is no image; it is named.
+        """
+        probabilities_NC = self.probabilities(self.embed(paths, batch_size=batch_size))
+        order_NC = np.argsort(-probabilities_NC, axis=1, kind="stable")
+        return [
+            Prediction(
+                path=str(path),
+                label=self.class_names[order[0]],
+                probability=float(row[order[0]]),
+                top=tuple((self.class_names[c], float(row[c])) for c in order[:top]),
+            )
+            for path, row, order in zip(paths, probabilities_NC, order_NC, strict=True)
+        ]
+
+    def embed(self, paths: Sequence[str | Path], *, batch_size: int = 64) -> np.ndarray:
+        """Pooled features of image files, float32 (N, D), in order.
+
+        Raises:
+            InputError: a file is missing or is no image; it is named.
+        """
+        return encode(self.backbone, self._read(paths, batch_size))
+
+    @torch.no_grad()
+    def probabilities(self, features_ND: np.ndarray) -> np.ndarray:
+        """Softmax of the head, float32 (N, C), from pooled features (N, D)."""
+        logits = self.head(torch.from_numpy(features_ND).to(self.device))
+        return logits.softmax(1).cpu().numpy()  # type: ignore[no-any-return]
+
+    def _read(self, paths: Sequence[str | Path], batch_size: int) -> Iterator[Tensor]:
+        for start in range(0, len(paths), batch_size):
+            images = [read_image(path) for path in paths[start : start + batch_size]]
+            yield evaluation_view(images, self.input_spec).to(self.device)
+
+    def save(self, folder: Path, *, card: str) -> None:
+        """Write ``config.json``, ``model.safetensors`` and the card ``README.md``."""
+        tensors = {f"backbone.{k}": v for k, v in self.backbone.encoder.state_dict().items()}
+        tensors |= {f"head.{k}": v for k, v in self.head.state_dict().items()}
+        cpu = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+        config = {
+            "format": FORMAT_VERSION,
+            "lacvit": version("lacvit"),
+            "architecture": self.backbone.architecture.model_dump(),
+            "origin": self.backbone.origin.model_dump(),
+            "input_spec": self.input_spec.model_dump(),
+            "class_names": self.class_names,
+        }
+        write_bytes(folder / WEIGHTS, save(cpu))
+        write_bytes(folder / CARD, card.encode())
+        write_json(folder / CONFIG, config)  # last: a folder with a config is whole
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The classifier saved in ``folder``, on the CPU, wherever the folder has been moved.
+
+        Raises:
+            InputError: a file is missing, damaged, or of a later version of lacvit.
+        """
+        config: dict[str, Any] = read_json(folder / CONFIG)
+        if config.get("format") != FORMAT_VERSION:
+            raise InputError(
+                f"{folder / CONFIG} has format {config.get('format')!r}; this version of lacvit "
+                f"reads {FORMAT_VERSION}. Upgrade lacvit."
+            )
+        backbone = build_backbone(
+            Architecture.model_validate(config["architecture"]),
+            InputSpec.model_validate(config["input_spec"]),
+            Origin.model_validate(config["origin"]),
+        )
+        head = nn.Linear(backbone.dim, len(config["class_names"]))
+        try:
+            tensors = load_file(folder / WEIGHTS)
+            backbone.encoder.load_state_dict(_below("backbone.", tensors))
+            head.load_state_dict(_below("head.", tensors))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise InputError(f"{folder / WEIGHTS} is missing or damaged: {error}") from error
+        return cls(backbone, head, config["class_names"])
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """An image file as uint8 (H, W, 3), upright, RGB.
+
+    Raises:
+        InputError: it is missing or is no image.
+    """
+    try:
+        return decode_image(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+    except UnreadableImageError as error:
+        raise UnreadableImageError(error.reason, str(path)) from None
+
+
+def load(path: str | Path, *, device: str = "auto") -> Classifier:
+    """The classifier in a run folder or in a ``model`` folder on its own.
+
+    Args:
+        path: a run folder, its ``model/``, or a copy of that anywhere.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Raises:
+        InputError: there is no model; what was found instead is said.
+    """
+    folder = Path(path)
+    for candidate in (folder / "model", folder):
+        if (candidate / CONFIG).exists():
+            return Classifier.load(candidate).to(find_device(device))
+    if (folder / "status.json").exists():
+        raise InputError(f"The run in {folder} has not finished: give its command again.")
+    raise InputError(
+        f"{folder} holds no model: neither config.json nor model/config.json is there. "
+        f"Give a run folder of lacvit train, or its model folder."
+    )

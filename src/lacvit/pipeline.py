@@ -1,0 +1,321 @@
+"""One run from images to report: the arrows of docs/method.md, in their order.
+
+Everything before ``begin`` only reads, so bad input leaves nothing half-written. The test split
+is first opened in :func:`_finish`, after every choice is made.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lacvit import planning
+from lacvit.arms import find_arm
+from lacvit.backbones import Backbone, load_backbone
+from lacvit.config import RunSettings
+from lacvit.data.batches import DecodedImages, hold
+from lacvit.data.faults import drop_unreadable, find_unreadable
+from lacvit.data.readers import describe, read_data
+from lacvit.data.records import ImageRecords
+from lacvit.data.splits import Splits, make_splits, split_manifest
+from lacvit.devices import faster_precision
+from lacvit.errors import InputError, RunStopped
+from lacvit.evaluation.evaluate import (
+    Evaluation,
+    align_labels,
+    write_evaluation,
+    write_features,
+)
+from lacvit.forecast import describe as describe_forecast
+from lacvit.forecast import forecast, in_words, shorten
+from lacvit.model import Classifier
+from lacvit.model_card import model_card
+from lacvit.report.page import write_report
+from lacvit.run_folder import RunFolder, begin, inspect, read_json, write_json
+from lacvit.staging import Run, train_stages
+from lacvit.training.logs import Progress, Silence
+from lacvit.training.loop import Watch
+from lacvit.training.material import Compute, LabelledImages, encode_images
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to."""
+
+    run_folder: Path
+    accuracy: float  # Accuracy@1 on the test split, 0 to 1
+    interval: tuple[float, float]  # its 95 % Wilson interval
+    images: int  # in the test split
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, beside the settings."""
+
+    output: Path | None = None
+    overwrite: bool = False
+    max_seconds: float | None = None
+
+
+def train(
+    settings: RunSettings,
+    request: Request = Request(),
+    *,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> TrainResult:
+    """Train an arm on a set of images, or go on with the same run where it was left.
+
+    Raises:
+        InputError: anything that the user can mend; nothing was written before the data, the
+            backbone and the folder were found sound.
+        RunStopped: ``stop`` said so; the same call goes on.
+    """
+    progress = progress or Silence()
+    output = request.output or planning.default_output(settings)
+    asked = planning.request_of(settings)
+    state = inspect(output, asked, overwrite=request.overwrite)
+    if state == "finished":
+        progress.message(f"This run is finished already; nothing was trained. It is in {output}")
+        return read_result(RunFolder(output))
+    started = time.monotonic()
+    splits = read_splits(settings, progress)
+    backbone = load_backbone(
+        planning.backbone_spec_of(settings), image_size=settings.backbone.image_size
+    )
+    if state == "new":
+        settings = _settle(settings, backbone, splits, request, progress)
+        folder = begin(output, asked)
+        planning.write_plan(folder, settings, data_manifest(settings, splits))
+    else:
+        folder = RunFolder(output)
+        settings = RunSettings.model_validate(folder.resolved_settings())
+        progress.message(f"Going on with the run in {output}")
+    said = planning.notices(settings, _shorter_side(splits.train))
+    folder.update_status(notices=said, method=settings.method)
+    for text in said:
+        progress.message(text)
+    run = _prepare(settings, folder, splits, Watch(progress, stop))
+    try:
+        head = train_stages(run, backbone.to(run.compute.device))
+    except RunStopped as stopped:
+        raise RunStopped(f"{stopped}; {output} is kept and the same command goes on.") from None
+    result = _finish(run, backbone, head, splits)
+    folder.update_status(stage="done", finished=True, seconds=round(time.monotonic() - started, 1))
+    write_report(folder.path)
+    return result
+
+
+def read_splits(settings: RunSettings, progress: Progress) -> Splits:
+    """The three splits of the data that the settings name, unreadable images left out.
+
+    Raises:
+        InputError: no data named, or nothing usable in it.
+    """
+    data = settings.data
+    if data.path is None:
+        raise InputError(
+            "No images are named. Give a folder of class folders or a Parquet file: "
+            "lacvit train DATA, or data.path in the recipe."
+        )
+    by_split = read_data(Path(data.path))
+    workers = 2 if settings.workers == "auto" else settings.workers
+    readable = {}
+    for name, records in by_split.items():
+        faults = find_unreadable(records, workers)
+        readable[name] = drop_unreadable(records, faults, data.strict)
+        for fault in faults[:5]:
+            progress.message(f"Skipped {fault.path}: {fault.reason}.")
+        if faults:
+            progress.message(f"Skipped {len(faults)} unreadable of {len(records)} images.")
+    for line in describe(readable):
+        progress.message(line)
+    splits = make_splits(
+        readable,
+        validation_fraction=data.validation_fraction,
+        test_fraction=data.test_fraction,
+        split_seed=data.split_seed,
+        shots=data.shots,
+        seed=settings.seed,
+    )
+    counts = ", ".join(f"{len(records)} to {name}" for name, records in splits.items())
+    progress.message(f"Split: {counts}.")
+    return splits
+
+
+def data_manifest(settings: RunSettings, splits: Splits) -> dict[str, object]:
+    """What ``data.json`` says."""
+    return {"root": settings.data.path, **split_manifest(splits)}
+
+
+def _shorter_side(records: ImageRecords) -> int:
+    sides = [min(records.read(i).shape[:2]) for i in range(min(8, len(records)))]
+    return int(np.median(sides))
+
+
+def plan(settings: RunSettings, request: Request, progress: Progress) -> list[str]:
+    """What :func:`train` would do, in words; nothing is written.
+
+    Raises:
+        InputError: as :func:`train`.
+    """
+    output = request.output or planning.default_output(settings)
+    inspect(output, planning.request_of(settings), overwrite=request.overwrite)
+    splits = read_splits(settings, progress)
+    backbone = load_backbone(
+        planning.backbone_spec_of(settings), image_size=settings.backbone.image_size
+    )
+    settings = _settle(settings, backbone, splits, request, progress)
+    said = planning.notices(settings, _shorter_side(splits.train))
+    counts = ", ".join(f"{len(records)} {name}" for name, records in splits.items())
+    return [
+        f"Method: {settings.method}, backbone {settings.backbone.spec}, on {settings.device} "
+        f"in {settings.precision}",
+        f"Images: {counts}; {len(splits.class_names)} classes",
+        *describe_forecast(forecast(settings, backbone, splits)),
+        f"Run folder: {output}",
+        *said,
+    ]
+
+
+def _settle(
+    settings: RunSettings,
+    backbone: Backbone,
+    splits: Splits,
+    request: Request,
+    progress: Progress,
+) -> RunSettings:
+    """Every ``auto`` resolved, and the schedule shortened to the time allowed."""
+    settings = planning.resolve(settings, backbone)
+    settings = _settle_precision(settings, backbone, splits)
+    if request.max_seconds is None:
+        return settings
+    whole = forecast(settings, backbone, splits)
+    shorter = shorten(settings, whole, request.max_seconds)
+    for stage in whole.stages:
+        epochs = getattr(shorter, stage.name).epochs
+        if stage.name != "head" and epochs != stage.epochs:
+            progress.message(
+                f"To end within {in_words(request.max_seconds)}, the {stage.name} stage has "
+                f"{epochs} epochs instead of {stage.epochs}."
+            )
+    return shorter
+
+
+def _settle_precision(settings: RunSettings, backbone: Backbone, splits: Splits) -> RunSettings:
+    """``precision = "auto"`` by a measurement of the encoder's own training step."""
+    if settings.precision != "auto":
+        return settings
+    device = torch.device(settings.device)
+    size = backbone.input_spec.size
+    images = torch.zeros(min(32, len(splits.train)), 3, size, size, device=device)
+    backbone.to(device)
+
+    def step() -> None:
+        backbone(images).float().sum().backward()
+
+    precision, _ = faster_precision(step, device)
+    backbone.zero_grad(set_to_none=True)
+    return settings.model_copy(update={"precision": precision})
+
+
+def _prepare(settings: RunSettings, folder: RunFolder, splits: Splits, watch: Watch[Any]) -> Run:
+    workers = int(settings.workers)
+    assert settings.precision != "auto"
+    return Run(
+        settings=settings,
+        folder=folder,
+        train=_labelled(splits.train, workers),
+        validation=_labelled(splits.validation, workers),
+        compute=Compute(
+            device=torch.device(settings.device),
+            precision=settings.precision,
+            evaluation_batch=settings.evaluation.batch_size,
+            workers=workers,
+        ),
+        classes=len(splits.class_names),
+        watch=watch,
+    )
+
+
+def _labelled(records: ImageRecords, workers: int) -> LabelledImages:
+    return LabelledImages(hold(records, workers=workers), records.labels)
+
+
+def _finish(run: Run, backbone: Backbone, head: nn.Linear, splits: Splits) -> TrainResult:
+    """Read the test split, once, and write what the run came to."""
+    run.folder.update_status(stage="evaluation")
+    classifier = Classifier(backbone, head, splits.class_names)
+    test_images = hold(splits.test, workers=run.compute.workers)
+    features = {"untouched": _untouched_features(run, test_images)}
+    encoder_stages = [name for name in find_arm(run.settings.method).stages if name != "head"]
+    if encoder_stages:
+        features[encoder_stages[-1]] = encode_images(test_images, backbone, run.compute)
+    final = list(features.values())[-1]
+    test = Evaluation(
+        class_names=splits.class_names,
+        paths=splits.test.paths,
+        labels_N=splits.test.labels,
+        probabilities_NC=classifier.probabilities(final),
+    )
+    validation = evaluate_records(classifier, splits.validation, run.compute)
+    metrics = {"test": test.summary(), "validation": validation.summary()}
+    write_features(run.folder.features / "test.safetensors", features)
+    write_evaluation(run.folder.evaluation, test)
+    classifier.save(run.folder.model, card=model_card(run.settings, splits.class_names, metrics))
+    write_json(run.folder.evaluation / "metrics.json", metrics)
+    return read_result(run.folder)
+
+
+def _untouched_features(run: Run, images: DecodedImages) -> np.ndarray:
+    """What the pretrained encoder makes of the images, for the report's "before"."""
+    settings = run.settings.backbone
+    untouched = load_backbone(settings.spec, image_size=settings.image_size)
+    return encode_images(images, untouched.to(run.compute.device), run.compute)
+
+
+def read_result(folder: RunFolder) -> TrainResult:
+    """The result of a finished run."""
+    test = read_json(folder.evaluation / "metrics.json")["test"]
+    low, high = test["interval"]
+    notices = tuple(folder.status()["notices"])
+    return TrainResult(folder.path, test["accuracy"], (low, high), test["images"], notices)
+
+
+def evaluate(
+    classifier: Classifier, data: Path, *, split: str = "test", batch_size: int = 256
+) -> Evaluation:
+    """A classifier's answers on a split of a data set; on one without splits, on every image.
+
+    Raises:
+        InputError: no such split, or classes that the model does not know.
+    """
+    by_split = read_data(data)
+    if split not in by_split and "all" not in by_split:
+        raise InputError(
+            f"{data} has no {split} split; it has {', '.join(by_split)}. Choose one with --split."
+        )
+    compute = Compute(classifier.device, "fp32", batch_size, workers=2)
+    records = by_split[split] if split in by_split else by_split["all"]
+    return evaluate_records(classifier, records, compute)
+
+
+def evaluate_records(classifier: Classifier, records: ImageRecords, compute: Compute) -> Evaluation:
+    """A classifier's answers on records, whose classes are matched to the model's by name."""
+    labels_N = align_labels(records.labels, records.class_names, classifier.class_names)
+    images = hold(records, workers=compute.workers)
+    features_ND = encode_images(images, classifier.backbone, compute)
+    return Evaluation(
+        class_names=classifier.class_names,
+        paths=records.paths,
+        labels_N=labels_N,
+        probabilities_NC=classifier.probabilities(features_ND),
+    )

@@ -1,0 +1,257 @@
+"""The run folder: where everything stands, and how it is written so that nothing is lost.
+
+Every file is written under a temporary name, flushed to disk, then renamed. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from lacvit.errors import InputError
+
+
+def write_bytes(path: Path, payload: bytes) -> None:
+    """Replace ``path`` by ``payload``, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _cannot_write(path, error) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace ``path`` by ``text`` in UTF-8, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` by ``value`` as indented JSON."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_toml(path: Path, table: Mapping[str, Any]) -> None:
+    """Replace ``path`` by ``table``; keys without a value (None) are left out."""
+    write_text(path, tomli_w.dumps(_without_none(table)))
+
+
+def read_json(path: Path) -> Any:
+    """The JSON file at ``path``.
+
+    Raises:
+        InputError: it is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is damaged: {error}.") from None
+
+
+def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in table.items()
+        if value is not None
+    }
+
+
+def _cannot_write(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{path} cannot be written: {error.strerror}. "
+        f"Free some space or choose another folder with --output; the same command goes on."
+    )
+
+
+@dataclass(frozen=True)
+class StageFolder:
+    """One stage's corner of a run folder."""
+
+    path: Path
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def append_metrics(self, line: Mapping[str, object]) -> None:
+        """Add one flat object to ``metrics.jsonl``."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise _cannot_write(self.metrics, error) from error
+
+    def drop_metrics_from(self, epoch: int) -> None:
+        """Forget the lines of ``epoch`` and later, so that no epoch stands twice after a resume."""
+        if self.metrics.exists():
+            kept = []
+            for line in self.metrics.read_text(encoding="utf-8").splitlines():
+                try:
+                    if json.loads(line)["epoch"] < epoch:
+                        kept.append(line)
+                except json.JSONDecodeError:  # a line torn by a kill: its epoch is run again
+                    continue
+            write_text(self.metrics, "".join(line + "\n" for line in kept))
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run folder, and the few writes that every stage shares."""
+
+    path: Path
+
+    @property
+    def settings(self) -> Path:
+        return self.path / "settings.toml"
+
+    @property
+    def status_file(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data.json"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation"
+
+    @property
+    def features(self) -> Path:
+        return self.evaluation / "features"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def stage(self, name: str) -> StageFolder:
+        return StageFolder(self.path / name)
+
+    def status(self) -> dict[str, Any]:
+        """``status.json``: stage, epoch, finished, and the request that began the run."""
+        status: dict[str, Any] = read_json(self.status_file)
+        return status
+
+    def update_status(self, **changes: object) -> None:
+        """Change some keys of ``status.json``."""
+        status = self.status() if self.status_file.exists() else {}
+        write_json(self.status_file, status | changes)
+
+    def resolved_settings(self) -> dict[str, Any]:
+        """``settings.toml`` as it stands."""
+        return tomllib.loads(self.settings.read_text(encoding="utf-8"))
+
+
+State = Literal["new", "resumed", "finished"]
+
+
+def inspect(path: Path, request: Mapping[str, object], *, overwrite: bool) -> State:
+    """What a folder means to a run, without touching it.
+
+    ``request`` is what was asked for, as dotted settings before ``auto`` is resolved; a folder
+    whose run was asked for in the same words is gone on with.
+
+    Raises:
+        InputError: the folder holds foreign files, or another run and not ``overwrite``.
+    """
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file. Choose another folder with --output.")
+    if not path.exists() or not _visible(path):
+        return "new"
+    status_file = RunFolder(path).status_file
+    if not status_file.exists():
+        raise InputError(
+            f"{path} holds files of something else ({', '.join(_visible(path)[:3])}). "
+            f"Choose an empty folder with --output."
+        )
+    if overwrite:
+        return "new"
+    status = RunFolder(path).status()
+    earlier: dict[str, object] = status.get("request", {})
+    if earlier != _as_read(request):
+        raise InputError(
+            f"{path} holds another run: {_differences(earlier, _as_read(request))}. "
+            f"Choose another folder with --output, or replace it with --overwrite."
+        )
+    return "finished" if status["finished"] else "resumed"
+
+
+def begin(path: Path, request: Mapping[str, object]) -> RunFolder:
+    """Start a run in a folder that :func:`inspect` called new; what an older run wrote goes.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    folder = RunFolder(path)
+    try:
+        for name in RUN_ENTRIES:
+            entry = path / name
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink(missing_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    write_json(
+        folder.status_file,
+        {"stage": None, "epoch": 0, "finished": False, "notices": [], "request": _as_read(request)},
+    )
+    return folder
+
+
+# All that a run writes; `status.json` is last, so that a kill while clearing leaves a run folder.
+RUN_ENTRIES = (
+    "settings.toml", "environment.json", "data.json", "report.html", "contrastive", "head",
+    "cross_entropy", "joint", "evaluation", "model", "figures", "status.json",
+)  # fmt: skip
+
+
+def _as_read(request: Mapping[str, object]) -> dict[str, object]:
+    """As JSON gives it back: tuples are lists."""
+    read: dict[str, object] = json.loads(json.dumps(request))
+    return read
+
+
+def _visible(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+
+
+def _differences(earlier: Mapping[str, object], request: Mapping[str, object]) -> str:
+    keys = [k for k in sorted(earlier.keys() | request.keys()) if earlier.get(k) != request.get(k)]
+    return "; ".join(f"{k} is {earlier.get(k)!r} there, {request.get(k)!r} here" for k in keys[:5])

@@ -1,0 +1,216 @@
+"""The stages of an arm, each made from the settings and run on the backbone, in place."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lacvit.arms import find_arm
+from lacvit.backbones import Backbone
+from lacvit.config import OptimizerSettings, RunSettings
+from lacvit.data.batches import Batch, ViewPlan, view_batches
+from lacvit.data.views import Augmentation
+from lacvit.report.plots import contact_sheet
+from lacvit.run_folder import RunFolder, write_bytes
+from lacvit.training.contrastive import ContrastiveStage
+from lacvit.training.cross_entropy import CrossEntropyStage
+from lacvit.training.head import (
+    EXACT_ITERATIONS,
+    ExactHead,
+    HeadStage,
+    LabelledFeatures,
+    fit_exact_head,
+)
+from lacvit.training.heads import fresh_head, head_from
+from lacvit.training.loop import LoopPlan, Watch, epoch_seed, run_stage
+from lacvit.training.material import Compute, LabelledImages, encode_images
+from lacvit.training.optim import freeze_below
+
+SHEET_IMAGES = 6
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that the stages of one run share."""
+
+    settings: RunSettings
+    folder: RunFolder
+    train: LabelledImages
+    validation: LabelledImages
+    compute: Compute
+    classes: int
+    watch: Watch[Any]
+
+
+def train_stages(run: Run, backbone: Backbone) -> nn.Linear:
+    """Run the arm's stages in order on the backbone, in place; gives the head."""
+    freeze_below(backbone, run.settings.backbone.trainable)
+    head: nn.Linear | None = None
+    for name in find_arm(run.settings.method).stages:
+        run.folder.update_status(stage=name)
+        # Fresh weights are a function of the seed and the stage, whatever ran before.
+        torch.manual_seed(epoch_seed(run.settings.seed, f"{name} weights", 0))
+        head = STAGES[name](run, backbone)
+    assert head is not None, "the last stage of every arm gives a head"
+    return head
+
+
+def _contrastive(run: Run, backbone: Backbone) -> None:
+    settings = run.settings.contrastive
+    views = view_plan(run, backbone, views=run.settings.views.count, batch_size=settings.batch_size)
+    _write_sheet(run, backbone, views)
+    stage = ContrastiveStage(
+        backbone,
+        run.train,
+        run.validation,
+        settings,
+        views,
+        run.compute,
+        knn_k=run.settings.evaluation.knn_k,
+    )
+    plan = _loop_plan(run, settings, settings.epochs)
+    run_stage(stage, plan, run.folder.stage(stage.name), run.watch)
+
+
+def _cross_entropy(run: Run, backbone: Backbone) -> nn.Linear:
+    settings = run.settings.cross_entropy
+    if settings.head_init == "probe":
+        probe = solve_head(run, backbone)
+        head = head_from(torch.from_numpy(probe.weight_CD), torch.from_numpy(probe.bias_C))
+    else:
+        head = fresh_head(backbone.dim, run.classes)
+    views = view_plan(run, backbone, views=1, batch_size=settings.batch_size)
+    _write_sheet(run, backbone, views)
+    stage = CrossEntropyStage(
+        backbone,
+        head.to(run.compute.device),
+        run.train,
+        run.validation,
+        settings,
+        views,
+        run.compute,
+    )
+    plan = _loop_plan(run, settings, int(settings.epochs))
+    run_stage(stage, plan, run.folder.stage(stage.name), run.watch)
+    return head
+
+
+def _head(run: Run, backbone: Backbone) -> nn.Linear:
+    settings = run.settings.head
+    folder = run.folder.stage("head")
+    if settings.solver == "exact":
+        run.watch.progress.begin("head", epochs=1, done=0)
+        solved = solve_head(run, backbone)
+        folder.drop_metrics_from(0)
+        for index, row in enumerate(solved.tried):
+            folder.append_metrics(
+                {"epoch": index, **row, "chosen": row["strength"] == solved.strength}
+            )
+        best = next(row for row in solved.tried if row["strength"] == solved.strength)
+        run.watch.progress.epoch(0, best)
+        run.watch.progress.end()
+        return head_from(torch.from_numpy(solved.weight_CD), torch.from_numpy(solved.bias_C)).to(
+            run.compute.device
+        )
+    views = view_plan(run, backbone, views=1, batch_size=settings.batch_size)
+    # As in the paper's code, the head's live views are cropped and flipped, not recoloured.
+    plain = replace(views.augmentation, jitter_probability=0.0, grey_probability=0.0)
+    head = fresh_head(backbone.dim, run.classes).to(run.compute.device)
+    stage = HeadStage(
+        backbone,
+        head,
+        run.train,
+        run.validation,
+        settings,
+        replace(views, augmentation=plain),
+        run.compute,
+    )
+    plan = LoopPlan(
+        epochs=int(settings.epochs),
+        optimizer="sgd",
+        lr=settings.lr,
+        warmup=0.0,
+        clip_norm=0.0,
+        seed=run.settings.seed,
+    )
+    run_stage(stage, plan, folder, run.watch)
+    return head
+
+
+# What each stage's name in an arm stands for.
+STAGES: Mapping[str, Callable[[Run, Backbone], nn.Linear | None]] = {
+    "contrastive": _contrastive,
+    "cross_entropy": _cross_entropy,
+    "head": _head,
+}
+
+
+def solve_head(run: Run, backbone: Backbone) -> ExactHead:
+    """The exact linear head on the backbone as it is."""
+    settings = run.settings.head
+    iterations = EXACT_ITERATIONS if settings.solver == "sgd" else int(settings.epochs)
+    train, validation = (
+        LabelledFeatures(encode_images(split.images, backbone, run.compute), split.labels_N)
+        for split in (run.train, run.validation)
+    )
+    return fit_exact_head(
+        train,
+        validation,
+        classes=run.classes,
+        strengths=settings.strengths,
+        iterations=iterations,
+    )
+
+
+def _loop_plan(run: Run, settings: OptimizerSettings, epochs: int) -> LoopPlan:
+    assert settings.lr != "auto"
+    return LoopPlan(
+        epochs=epochs,
+        optimizer=settings.optimizer,
+        lr=settings.lr,
+        warmup=settings.warmup,
+        clip_norm=settings.clip_norm,
+        seed=run.settings.seed,
+    )
+
+
+def _write_sheet(run: Run, backbone: Backbone, views: ViewPlan) -> None:
+    """A few images beside the views that the network is shown of them."""
+    path = run.folder.figures / "views.png"
+    if path.exists():
+        return
+    shown = replace(views, views=max(4, views.views), batch_size=SHEET_IMAGES)
+    batch: Batch = next(iter(view_batches(run.train.images, run.train.labels_N, shown, 0)))
+    spec = backbone.input_spec
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (spec.mean, spec.std))
+    pixels = (batch.views_BVCHW.cpu() * std + mean).clamp(0, 1).mul(255).round().to(torch.uint8)
+    rows = [
+        [
+            np.asarray(run.train.images.records.read(int(index))),
+            *views_V.permute(0, 2, 3, 1).numpy(),
+        ]
+        for index, views_V in zip(batch.indices_B, pixels, strict=True)
+    ]
+    buffer = io.BytesIO()
+    contact_sheet(rows).save(buffer, format="PNG")
+    write_bytes(path, buffer.getvalue())
+
+
+def view_plan(run: Run, backbone: Backbone, *, views: int, batch_size: int) -> ViewPlan:
+    """How a stage draws its views."""
+    strengths = run.settings.views.model_dump(exclude={"count"})
+    return ViewPlan(
+        spec=backbone.input_spec,
+        augmentation=Augmentation(**strengths),
+        views=views,
+        batch_size=batch_size,
+        seed=run.settings.seed,
+        device=run.compute.device,
+        workers=run.compute.workers,
+    )

@@ -1,0 +1,1 @@
+"""Stages, and the one loop that runs them."""

@@ -1,0 +1,97 @@
+"""Stage 1: label-aware contrastive training of the whole encoder (LaCViT equation 1).
+
+Shape letters: B images, V views of each, N = B * V, D feature dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lacvit.backbones.backbone import Backbone
+from lacvit.config import ContrastiveSettings
+from lacvit.data.batches import Batch, ViewPlan, view_batches
+from lacvit.devices import autocast
+from lacvit.losses import supcon_floor, supcon_loss, supcon_start
+from lacvit.metrics.geometry import effective_rank
+from lacvit.metrics.neighbours import knn_accuracy
+from lacvit.training.heads import ProjectionHead
+from lacvit.training.material import Compute, LabelledImages, encode_images
+from lacvit.training.optim import ParameterGroup, group_parameters
+
+
+class ContrastiveStage:
+    """Views -> backbone -> projection head -> supervised contrastive loss over all N views.
+
+    Each epoch is judged by the k-NN accuracy of validation images among the epoch's own training
+    views (their features are at hand, so the gallery costs no pass; it is a little stale), by
+    the effective rank of the validation features, and by where the loss stands between its
+    value at the start, ln(N - 1), and its floor.
+    """
+
+    name = "contrastive"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        train: LabelledImages,
+        validation: LabelledImages,
+        settings: ContrastiveSettings,
+        views: ViewPlan,
+        compute: Compute,
+        *,
+        knn_k: int,
+    ) -> None:
+        hidden = settings.projection_hidden
+        projection = ProjectionHead(
+            backbone.dim, backbone.dim if hidden == "auto" else hidden, settings.projection_dim
+        ).to(compute.device)
+        self.modules: Mapping[str, nn.Module] = {"backbone": backbone, "projection": projection}
+        self.steps_per_epoch = math.ceil(len(train) / views.batch_size)
+        self._backbone, self._projection = backbone, projection
+        self._train, self._validation = train, validation
+        self._settings, self._views, self._compute = settings, views, compute
+        self._knn_k = knn_k
+        self._gallery: list[tuple[Tensor, Tensor]] = []
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return group_parameters(self._backbone, {"projection": self._projection}, self._settings)
+
+    def begin_epoch(self) -> None:
+        self._backbone.train()
+        self._projection.train()
+        self._gallery = []
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        return view_batches(self._train.images, self._train.labels_N, self._views, epoch)
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        views = batch.views_BVCHW.shape[1]
+        with autocast(self._compute.device, self._compute.precision):
+            features_ND = self._backbone(batch.views_BVCHW.flatten(0, 1))
+            projections_ND = self._projection(features_ND)
+        labels_N = batch.labels_B.repeat_interleave(views)
+        settings = self._settings
+        loss = supcon_loss(projections_ND, labels_N, temperature=settings.temperature)
+        self._gallery.append((features_ND.detach()[::views].float().cpu(), batch.labels_B.cpu()))
+        scalars = {
+            "loss_start": settings.loss_scale * supcon_start(len(labels_N)),
+            "loss_floor": settings.loss_scale * supcon_floor(labels_N, settings.temperature),
+        }
+        return settings.loss_scale * loss, scalars
+
+    def validate(self) -> dict[str, float]:
+        features_ND = encode_images(self._validation.images, self._backbone, self._compute)
+        gallery = torch.cat([features for features, _ in self._gallery]).numpy()
+        labels = torch.cat([labels for _, labels in self._gallery]).numpy()
+        accuracy = knn_accuracy(
+            gallery, labels, features_ND, self._validation.labels_N, k=self._knn_k
+        )
+        return {
+            "knn_accuracy": accuracy,
+            "effective_rank": effective_rank(features_ND) if len(features_ND) > 1 else np.nan,
+        }

@@ -1,0 +1,69 @@
+"""Cross-entropy fine-tuning of backbone and head together: the baseline, tuned or the paper's.
+
+Shape letters: B images, C classes, D feature dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lacvit.backbones.backbone import Backbone
+from lacvit.config import CrossEntropySettings
+from lacvit.data.batches import Batch, ViewPlan, view_batches
+from lacvit.devices import autocast
+from lacvit.training.heads import smoothed_cross_entropy, top1
+from lacvit.training.material import Compute, LabelledImages, encode_images
+from lacvit.training.optim import ParameterGroup, group_parameters
+
+
+class CrossEntropyStage:
+    """One augmented view of each image -> backbone -> linear head -> cross-entropy."""
+
+    name = "cross_entropy"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Linear,
+        train: LabelledImages,
+        validation: LabelledImages,
+        settings: CrossEntropySettings,
+        views: ViewPlan,
+        compute: Compute,
+    ) -> None:
+        self.modules: Mapping[str, nn.Module] = {"backbone": backbone, "head": head}
+        self.steps_per_epoch = math.ceil(len(train) / views.batch_size)
+        self._backbone, self._head = backbone, head
+        self._train, self._validation = train, validation
+        self._settings, self._views, self._compute = settings, views, compute
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return group_parameters(self._backbone, {"head": self._head}, self._settings)
+
+    def begin_epoch(self) -> None:
+        self._backbone.train()
+        self._head.train()
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        return view_batches(self._train.images, self._train.labels_N, self._views, epoch)
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        with autocast(self._compute.device, self._compute.precision):
+            logits_BC = self._head(self._backbone(batch.views_BVCHW.flatten(0, 1)))
+        views = batch.views_BVCHW.shape[1]
+        labels = batch.labels_B.repeat_interleave(views)
+        loss = smoothed_cross_entropy(logits_BC, labels, self._settings.label_smoothing)
+        return loss, {"train_accuracy": top1(logits_BC, labels)}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        features = encode_images(self._validation.images, self._backbone, self._compute)
+        device = self._compute.device
+        logits_BC = self._head(torch.from_numpy(features).to(device))
+        labels = torch.from_numpy(self._validation.labels_N).to(device)
+        loss = smoothed_cross_entropy(logits_BC, labels, 0.0).item()
+        return {"validation_accuracy": top1(logits_BC, labels), "validation_loss": loss}

@@ -1,0 +1,182 @@
+"""Stage 2: a linear head on the frozen encoder, exactly or by SGD.
+
+Shape letters: N images, B in a batch, C classes, D feature dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from torch import Tensor, nn
+
+from lacvit.backbones.backbone import Backbone
+from lacvit.config import HeadSettings
+from lacvit.data.batches import ViewPlan, epoch_order, view_batches
+from lacvit.devices import autocast
+from lacvit.training.heads import smoothed_cross_entropy, top1
+from lacvit.training.material import Compute, LabelledImages, encode_images
+from lacvit.training.optim import ParameterGroup
+
+EXACT_ITERATIONS = 1000
+SGD_EPOCHS = 100
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """Pooled features, float32 (N, D), with class ids, int64 (N,)."""
+
+    features_ND: np.ndarray
+    labels_N: np.ndarray
+
+
+@dataclass(frozen=True)
+class ExactHead:
+    """The weights of a solved head, and how its strength was chosen."""
+
+    weight_CD: np.ndarray
+    bias_C: np.ndarray
+    strength: float
+    tried: tuple[dict[str, float], ...]  # one row a strength: strength, loss, accuracy, ...
+
+
+def fit_exact_head(
+    train: LabelledFeatures,
+    validation: LabelledFeatures,
+    *,
+    classes: int,
+    strengths: Sequence[float],
+    iterations: int = EXACT_ITERATIONS,
+) -> ExactHead:
+    """Multinomial logistic regression by L-BFGS: deterministic, and no learning rate.
+
+    Features are standardised by the training set's mean and deviation, which are then folded
+    into the weights, so the head applies to features as they are. The inverse L2 strength with
+    the best validation accuracy is taken, and among equals the one of least validation loss.
+    """
+    mean = train.features_ND.mean(0, dtype=np.float64)
+    deviation = train.features_ND.std(0, dtype=np.float64)
+    deviation[deviation < 1e-8 * max(1.0, deviation.max())] = 1.0  # a constant feature says nothing
+    x, x_validation = ((split.features_ND - mean) / deviation for split in (train, validation))
+    tried: list[dict[str, float]] = []
+    best: tuple[tuple[float, float], Any, float] | None = None
+    for strength in strengths:
+        model = LogisticRegression(C=strength, max_iter=iterations)
+        with warnings.catch_warnings():
+            # Not converging within the user's own bound is recorded in `iterations`.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(x, train.labels_N)
+        row = _score(model, x, train.labels_N, x_validation, validation.labels_N)
+        tried.append({"strength": strength, **row})
+        rank = (row["validation_accuracy"], -row["validation_loss"])
+        if best is None or rank > best[0]:
+            best = (rank, model, strength)
+    assert best is not None  # there is at least one strength
+    weight, bias = _unfold(best[1], classes, mean, deviation)
+    return ExactHead(weight, bias, best[2], tuple(tried))
+
+
+def _score(
+    model: Any, x: np.ndarray, y: np.ndarray, x_validation: np.ndarray, y_validation: np.ndarray
+) -> dict[str, float]:
+    predicted = model.predict_proba(x_validation)
+    return {
+        "loss": float(log_loss(y, model.predict_proba(x), labels=model.classes_)),
+        "validation_loss": float(log_loss(y_validation, predicted, labels=model.classes_)),
+        "validation_accuracy": float(model.score(x_validation, y_validation)),
+        "iterations": float(model.n_iter_.max()),
+    }
+
+
+def _unfold(
+    model: Any, classes: int, mean: np.ndarray, deviation: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights on features as they are; two classes get a row each, as all others do."""
+    coefficients, intercept = model.coef_, model.intercept_
+    if len(coefficients) == 1:
+        coefficients = np.concatenate([-coefficients, coefficients]) / 2
+        intercept = np.concatenate([-intercept, intercept]) / 2
+    weight = coefficients / deviation
+    bias = intercept - weight @ mean
+    assert len(weight) == classes, "every class has a training image"
+    return weight.astype(np.float32), bias.astype(np.float32)
+
+
+class HeadStage:
+    """The head by SGD as the paper's code trains it: momentum 0.9, no weight decay.
+
+    Features are cached, or encoded live from a cropped and flipped view an epoch. The encoder
+    stays in evaluation mode: no dropout, no drop-path, no gradient.
+    """
+
+    name = "head"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Linear,
+        train: LabelledImages,
+        validation: LabelledImages,
+        settings: HeadSettings,
+        views: ViewPlan,
+        compute: Compute,
+    ) -> None:
+        self.modules: Mapping[str, nn.Module] = {"head": head}
+        self.steps_per_epoch = math.ceil(len(train) / settings.batch_size)
+        self._backbone, self._head = backbone, head
+        self._train, self._settings, self._views, self._compute = train, settings, views, compute
+        self._validation = self._encode(validation)
+        self._cached = None if settings.features == "live" else self._encode(train)
+
+    def _encode(self, split: LabelledImages) -> tuple[Tensor, Tensor]:
+        device = self._compute.device
+        features = torch.from_numpy(encode_images(split.images, self._backbone, self._compute))
+        return features.to(device), torch.from_numpy(split.labels_N).to(device)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        named = dict(self._head.named_parameters(prefix="head"))
+        return [ParameterGroup(tuple(named), tuple(named.values()), 1.0, 0.0)]
+
+    def begin_epoch(self) -> None:
+        self._backbone.eval()
+        self._head.train()
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Features (B, D) and labels (B,)."""
+        if self._cached is None:
+            return self._live(epoch)
+        features, labels = self._cached
+        order = torch.from_numpy(epoch_order(len(labels), seed=self._views.seed, epoch=epoch)).to(
+            labels.device
+        )
+        chunks = order.split(self._settings.batch_size)
+        return ((features[chunk], labels[chunk]) for chunk in chunks)
+
+    def _live(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in view_batches(self._train.images, self._train.labels_N, self._views, epoch):
+            with torch.no_grad(), autocast(self._compute.device, self._compute.precision):
+                features = self._backbone(batch.views_BVCHW.flatten(0, 1)).float()
+            yield features, batch.labels_B
+
+    def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        features_BD, labels_B = batch
+        logits_BC = self._head(features_BD)
+        loss = smoothed_cross_entropy(logits_BC, labels_B, 0.0)
+        return loss, {"train_accuracy": top1(logits_BC, labels_B)}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        features, labels = self._validation
+        logits_BC = self._head(features)
+        return {
+            "validation_accuracy": top1(logits_BC, labels),
+            "validation_loss": smoothed_cross_entropy(logits_BC, labels, 0.0).item(),
+        }

@@ -1,0 +1,155 @@
+"""The one training loop. A stage says what a batch and a step are; the loop does the rest.
+
+An epoch is a pure function of the weights, the optimiser's state, the seed and its number: the
+random state is set anew from the last two at its start. So a run resumed from the checkpoint of
+any epoch ends in the weights of the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lacvit.errors import InputError, RunStopped
+from lacvit.run_folder import StageFolder
+from lacvit.training import checkpoint
+from lacvit.training.logs import Progress, StageLog
+from lacvit.training.optim import (
+    ParameterGroup,
+    build_optimizer,
+    clip_gradients,
+    schedule,
+    set_learning_rates,
+)
+
+BatchT = TypeVar("BatchT")
+
+
+class Stage(Protocol[BatchT]):
+    """One stage of training."""
+
+    name: str
+    modules: Mapping[str, nn.Module]  # what a checkpoint holds
+    steps_per_epoch: int
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """What trains, and at which share of the learning rate."""
+
+    def begin_epoch(self) -> None:
+        """Put the modules in the right mode, forget the last epoch's figures."""
+
+    def batches(self, epoch: int) -> Iterator[BatchT]:
+        """The epoch's batches, the short last one included."""
+
+    def step(self, batch: BatchT) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a batch, attached to the graph, and other figures of it."""
+
+    def validate(self) -> dict[str, float]:
+        """Figures of the epoch that has just ended."""
+
+
+@dataclass(frozen=True)
+class LoopPlan:
+    """How long and how fast."""
+
+    epochs: int
+    optimizer: str
+    lr: float
+    warmup: float
+    clip_norm: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Watch(Generic[BatchT]):
+    """Who watches, and who may ask for a stop."""
+
+    progress: Progress
+    stop: Callable[[], bool] = lambda: False
+
+
+def run_stage(
+    stage: Stage[BatchT], plan: LoopPlan, folder: StageFolder, watch: Watch[BatchT]
+) -> None:
+    """Train a stage to its last epoch, from its last checkpoint if it has one.
+
+    Raises:
+        RunStopped: a stop was asked for; the epochs done are kept.
+        InputError: the loss is no longer finite, or a checkpoint cannot be read or written.
+    """
+    groups = stage.parameter_groups()
+    optimizer = build_optimizer(groups, plan.optimizer)
+    start = checkpoint.restore(folder.checkpoints, stage.modules, optimizer)
+    if start >= plan.epochs:
+        return
+    watch.progress.begin(stage.name, epochs=plan.epochs, done=start)
+    with StageLog(folder, start) as log:
+        for epoch in range(start, plan.epochs):
+            torch.manual_seed(epoch_seed(plan.seed, stage.name, epoch))
+            scalars = _run_epoch(stage, plan, optimizer, epoch, watch)
+            scalars |= stage.validate()
+            log.write(epoch, scalars)
+            checkpoint.save(folder.checkpoints, epoch + 1, stage.modules, optimizer)
+            watch.progress.epoch(epoch, scalars)
+    watch.progress.end()
+
+
+def _run_epoch(
+    stage: Stage[BatchT],
+    plan: LoopPlan,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+    watch: Watch[BatchT],
+) -> dict[str, float]:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    steps = plan.epochs * stage.steps_per_epoch
+    sums: dict[str, float] = defaultdict(float)
+    stage.begin_epoch()
+    done = 0
+    asked = started = time.perf_counter()
+    for batch in stage.batches(epoch):
+        sums["data_seconds"] += time.perf_counter() - asked
+        if watch.stop():
+            raise RunStopped(f"stopped in epoch {epoch + 1} of the {stage.name} stage")
+        step = epoch * stage.steps_per_epoch + done
+        lr = plan.lr * schedule(step, steps=steps, warmup=plan.warmup)
+        set_learning_rates(optimizer, lr)
+        optimizer.zero_grad()
+        loss, scalars = stage.step(batch)
+        loss.backward()
+        norm = clip_gradients(parameters, plan.clip_norm)
+        _check_finite(loss, norm, stage.name, epoch)
+        optimizer.step()
+        done += 1
+        for name, value in {
+            "loss": loss.item(),
+            "gradient_norm": norm,
+            "lr": lr,
+            **scalars,
+        }.items():
+            sums[name] += value
+        watch.progress.step(done / stage.steps_per_epoch)
+        asked = time.perf_counter()
+    means = {name: total / done for name, total in sums.items()}
+    return means | {"step_seconds": (time.perf_counter() - started) / done}
+
+
+def _check_finite(loss: Tensor, norm: float, stage: str, epoch: int) -> None:
+    if not (np.isfinite(loss.item()) and np.isfinite(norm)):
+        raise InputError(
+            f"The {stage} stage diverged in epoch {epoch + 1}: loss {loss.item():g}, gradient "
+            f"norm {norm:g}. Use a lower --lr, or a higher --temperature in the contrastive stage."
+        )
+
+
+def epoch_seed(seed: int, stage: str, epoch: int) -> int:
+    """A seed for torch that no other (seed, stage, epoch) shares."""
+    words = [seed, epoch, *stage.encode()]
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))

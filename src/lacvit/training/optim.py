@@ -1,0 +1,123 @@
+"""Parameter groups with layer decay, the optimisers, and the schedule as a function of the step.
+
+Every group carries its own ``lr_scale``, and :func:`set_learning_rates` applies it: torch's
+optimisers ignore such a key, so a scale that nobody applies would silently do nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from lacvit.backbones.backbone import Backbone
+from lacvit.config import OptimizerSettings
+
+# Parameters of more than one dimension that weight decay must leave alone all the same.
+POSITIONS_AND_TOKENS = frozenset(
+    {"pos_embed", "cls_token", "reg_token", "dist_token", "mask_token", "latent"}
+)
+ADAM_BETAS = (0.9, 0.999)
+SGD_MOMENTUM = 0.9
+WIDTH_RATE = 0.4  # adamw: the peak rate is this over the width (2e-3 at 192, 5e-4 at 768)
+SGD_RATE = 0.01
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that share a learning rate and a weight decay."""
+
+    names: tuple[str, ...]
+    parameters: tuple[nn.Parameter, ...]
+    lr_scale: float
+    weight_decay: float
+
+
+def automatic_learning_rate(optimizer: str, dim: int) -> float:
+    """The peak rate that ``lr = "auto"`` stands for; wider encoders take smaller steps."""
+    return WIDTH_RATE / dim if optimizer == "adamw" else SGD_RATE
+
+
+def freeze_below(backbone: Backbone, trainable: str) -> None:
+    """Let gradients reach ``all`` of a backbone, or its ``last-N`` blocks and what follows them."""
+    if trainable == "all":
+        return
+    count = int(trainable.removeprefix("last-"))
+    backbone.requires_grad_(False)
+    for module in (*backbone.blocks()[-count:], *backbone.final()):
+        module.requires_grad_(True)
+
+
+def group_parameters(
+    backbone: Backbone, heads: Mapping[str, nn.Module], settings: OptimizerSettings
+) -> list[ParameterGroup]:
+    """Groups by depth, with and without weight decay.
+
+    The embeddings are at depth 0, block ``i`` at ``i + 1``, everything after the last block and
+    the heads at the top, and the rate falls by ``layer_decay`` a step of depth down from there.
+    Weight decay spares norms, biases, positions and tokens unless ``decay_all``.
+    """
+    top = len(backbone.blocks()) + 1
+    depth = {id(p): i + 1 for i, block in enumerate(backbone.blocks()) for p in block.parameters()}
+    depth |= {id(p): top for module in backbone.final() for p in module.parameters()}
+    named = [(f"backbone.{n}", p, depth.get(id(p), 0)) for n, p in backbone.named_parameters()]
+    named += [
+        (f"{head}.{n}", p, top)
+        for head, module in heads.items()
+        for n, p in module.named_parameters()
+    ]
+    groups: dict[tuple[int, bool], list[tuple[str, nn.Parameter]]] = {}
+    for name, parameter, level in named:
+        if parameter.requires_grad:
+            decays = settings.decay_all or _decays(name, parameter)
+            groups.setdefault((level, decays), []).append((name, parameter))
+    return [
+        ParameterGroup(
+            names=tuple(name for name, _ in members),
+            parameters=tuple(parameter for _, parameter in members),
+            lr_scale=settings.layer_decay ** (top - level),
+            weight_decay=settings.weight_decay if decays else 0.0,
+        )
+        for (level, decays), members in sorted(groups.items())
+    ]
+
+
+def _decays(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim > 1 and name.rpartition(".")[2] not in POSITIONS_AND_TOKENS
+
+
+def build_optimizer(groups: Sequence[ParameterGroup], kind: str) -> torch.optim.Optimizer:
+    """AdamW or SGD over the groups; their rates are set before every step."""
+    tables = [
+        {"params": group.parameters, "weight_decay": group.weight_decay, "lr_scale": group.lr_scale}
+        for group in groups
+    ]
+    if kind == "adamw":
+        return torch.optim.AdamW(tables, lr=0.0, betas=ADAM_BETAS, fused=True)
+    return torch.optim.SGD(tables, lr=0.0, momentum=SGD_MOMENTUM)
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group ``lr`` times its own scale."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+def schedule(step: int, *, steps: int, warmup: float) -> float:
+    """Share of the peak rate at ``step`` of ``steps``: a linear rise, then a cosine to zero.
+
+    ``warmup`` is the share of the steps that rise. Pure, so that a resumed run cannot differ.
+    """
+    rising = round(warmup * steps)
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> float:
+    """Scale all gradients down to a common norm of ``limit``; gives the norm before."""
+    bound = limit if limit > 0 else math.inf
+    return float(nn.utils.clip_grad_norm_(parameters, bound).detach())
