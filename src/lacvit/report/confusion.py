@@ -30,6 +30,21 @@ def counts(predictions: Predictions) -> Integers:
     )
 
 
+def side_by_side(counts_CC: Integers) -> Integers:
+    """An order of the classes in which those that are confused stand near each other.
+
+    That of the Fiedler vector: the eigenvector of the second smallest eigenvalue of the
+    Laplacian of who is confused with whom, which minimises the sum of confusions times
+    squared distances.
+    """
+    shares_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
+    weights_CC = shares_CC + shares_CC.T + 1e-6  # no class stands alone
+    np.fill_diagonal(weights_CC, 0)
+    laplacian_CC = np.diag(weights_CC.sum(axis=1)) - weights_CC
+    _, vectors = np.linalg.eigh(laplacian_CC)
+    return np.argsort(vectors[:, 1], kind="stable")
+
+
 def most_confused(predictions: Predictions, limit: int) -> list[Pair]:
     """The off-diagonal cells with most images; ties in class order."""
     counts_CC = counts(predictions)

@@ -71,11 +71,13 @@ def _over_strength(stage: StageRecord) -> tuple[Curve, ...]:
     strengths = np.array(stage.column("strength"))
     order = np.argsort(strengths, kind="stable")
     order = order[np.isfinite(strengths[order]) & (strengths[order] > 0)]
+    chosen = _chosen_strength(stage)
     return tuple(
         Curve(
             title=title,
             x=[float(value) for value in strengths[order]],
             y=[stage.column(key)[position] for position in order],
+            best=order.tolist().index(chosen) if chosen in order else None,
             x_name="C, inverse strength of the penalty",
             percent=is_share,
             logarithmic_x=True,
@@ -153,14 +155,20 @@ def _strength(stage: StageRecord) -> str:
         known = next(value for value in strengths if math.isfinite(value))
         return f"Solved exactly, inverse strength of the penalty C = {figures(known)}."
     if _strengths(stage) > 1 and stage.has("validation_accuracy"):
-        accuracies = stage.column("validation_accuracy")
-        losses = np.nan_to_num(stage.column("validation_loss"))
-        best = int(np.lexsort((losses, -np.nan_to_num(accuracies)))[0])
+        chosen = _chosen_strength(stage)
         return (
-            f"Solved exactly for {_strengths(stage)} strengths of the penalty; C = "
-            f"{figures(strengths[best])} did best on validation, {percent(accuracies[best])}."
+            f"Solved exactly for {_strengths(stage)} strengths of the penalty; "
+            f"C\u00a0=\u00a0{figures(strengths[chosen])} did best on validation, "
+            f"{percent(stage.column('validation_accuracy')[chosen])}."
         )
     return ""
+
+
+def _chosen_strength(stage: StageRecord) -> int:
+    """The row with the best validation accuracy, among equals that of least validation loss."""
+    accuracies = np.nan_to_num(stage.column("validation_accuracy"))
+    losses = np.nan_to_num(stage.column("validation_loss"))
+    return int(np.lexsort((losses, -accuracies))[0])
 
 
 def _strengths(stage: StageRecord) -> int:

@@ -36,7 +36,7 @@ COLOURED_CLASSES = 10
 
 @dataclass(frozen=True)
 class Curve:
-    """One series over epochs, with the lines it moves between and what to call its last value."""
+    """One series, with the lines it moves between; `best` is marked, or else the last value."""
 
     title: str
     x: Sequence[float]
@@ -45,6 +45,7 @@ class Curve:
     marks: Mapping[str, float] | None = None
     percent: bool = False
     logarithmic_x: bool = False
+    best: int | None = None
 
 
 def draw_curve(axes: Axes, curve: Curve) -> None:
@@ -53,10 +54,11 @@ def draw_curve(axes: Axes, curve: Curve) -> None:
     x = np.asarray(curve.x, dtype=float)
     seen = np.isfinite(y)
     x, y = x[seen], y[seen]
-    axes.set_title(curve.title, pad=8)
     axes.set_xlabel(curve.x_name)
     if curve.logarithmic_x:
         axes.set_xscale("log")
+        axes.set_xticks(x, [f"{value:g}" for value in x])
+        axes.minorticks_off()
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
@@ -68,34 +70,36 @@ def draw_curve(axes: Axes, curve: Curve) -> None:
     axes.set_axisbelow(True)
     if len(y) == 0:
         return
-    marker = "o" if len(y) <= 12 else ""
-    axes.plot(x, y, color=light("right"), linewidth=1.6, marker=marker, markersize=3.2)
-    axes.plot(x[-1:], y[-1:], color=light("right"), marker="o", markersize=4.5)
-    axes.margins(y=0.12)
-    for name, value in (curve.marks or {}).items():
-        if math.isfinite(value):
-            axes.axhline(value, color=light("muted"), linewidth=0.9, linestyle=(0, (4, 3)))
-            _tag(axes, (0.0, value), name)
-    last = f"{100 * y[-1]:.1f} %" if curve.percent else f"{y[-1]:.3g}"
+    axes.plot(x, y, color=light("right"), linewidth=1.6, marker="o" if len(y) <= 12 else "")
+    axes.margins(y=0.16)
+    for position, (name, value) in enumerate((curve.marks or {}).items()):
+        axes.axhline(value, color=light("muted"), linewidth=0.9, linestyle=(0, (4, 3)))
+        _tag(axes, value, name, below=position > 0)
+    place = seen.nonzero()[0].tolist().index(curve.best) if curve.best is not None else len(y) - 1
+    _point_out(axes, (float(x[place]), float(y[place])), curve.percent, at_end=place == len(y) - 1)
+
+
+def _point_out(axes: Axes, place: tuple[float, float], percent: bool, *, at_end: bool) -> None:
+    text = f"{100 * place[1]:.1f} %" if percent else f"{place[1]:.3g}"
+    axes.plot(*place, color=light("right"), marker="o", markersize=5)
     axes.annotate(
-        last,
-        (x[-1], y[-1]),
-        xytext=(0, 7),
+        text,
+        place,
+        xytext=(3 if at_end else 0, 6),
         textcoords="offset points",
-        ha="right" if len(y) > 1 else "center",
-        color=light("ink"),
-        fontsize=8.5,
+        ha="right" if at_end else "center",
         fontweight="bold",
     )
 
 
-def _tag(axes: Axes, place: tuple[float, float], text: str) -> None:
+def _tag(axes: Axes, value: float, text: str, *, below: bool) -> None:
     axes.annotate(
         text,
-        place,
+        (0.0, value),
         xycoords=("axes fraction", "data"),
-        xytext=(2, 3),
+        xytext=(2, -3 if below else 3),
         textcoords="offset points",
+        va="top" if below else "bottom",
         color=light("muted"),
         fontsize=8,
     )
@@ -179,7 +183,7 @@ def draw_projection(axes: Axes, points_N2: Floats, labels_N: Integers, key: Sequ
         spine.set_visible(False)
     others = ~np.isin(labels_N, key)
     if others.any():
-        _dots(axes, points_N2[others], light("rule"), "o", "points-other")
+        _dots(axes, points_N2[others], light("other"), "o", "points-other")
     for slice_N in np.array_split(np.arange(len(labels_N)), 4):
         for position, label in enumerate(key):
             rows = slice_N[labels_N[slice_N] == label]

@@ -74,9 +74,14 @@ def curves_sections(run: RunRecord, figures: Path) -> list[CurvesSection]:
         panels = []
         for number, (draw, curve) in enumerate(zip(draws, stage.curves, strict=True)):
             words = f"{stage.title}: {curve.title} over {curve.x_name}; {_ends(curve.y)}"
-            panels.append(Panel(_svg(draw, plots.PANEL_INCHES, f"{stage.name}-{number}", words)))
+            drawn = _svg(draw, plots.PANEL_INCHES, f"{stage.name}-{number}", words)
+            panels.append(Panel(drawn, curve.title))
         if draws:
-            _png([draws], plots.PANEL_INCHES, figures / f"curves-{stage.name}.png")
+            titled = [
+                partial(_titled, draw=draw, title=curve.title)
+                for draw, curve in zip(draws, stage.curves, strict=True)
+            ]
+            _png([titled], plots.PANEL_INCHES, figures / f"curves-{stage.name}.png")
         sections.append(CurvesSection(stage, tuple(panels)))
     return sections
 
@@ -86,7 +91,12 @@ def confusion_section(predictions: Predictions | None, figures: Path) -> Confusi
     if predictions is None or len(predictions.labels_N) == 0:
         return None
     names = predictions.class_names
-    draw = partial(plots.draw_confusion, counts_CC=confusion.counts(predictions), class_names=names)
+    counts_CC = confusion.counts(predictions)
+    named = len(names) <= plots.NAMED_CLASSES
+    if not named:
+        order = confusion.side_by_side(counts_CC)
+        counts_CC = counts_CC[np.ix_(order, order)]
+    draw = partial(plots.draw_confusion, counts_CC=counts_CC, class_names=names)
     pairs = tuple(confusion.most_confused(predictions, PAIRS))
     words = f"Confusion matrix of {len(names)} classes. "
     words += "The table beside it names the most confused pairs." if pairs else "No mistake."
@@ -94,7 +104,7 @@ def confusion_section(predictions: Predictions | None, figures: Path) -> Confusi
     _png([[draw]], inches, figures / "confusion.png")
     return ConfusionSection(
         svg=_svg(draw, inches, "confusion", words),
-        named=len(names) <= plots.NAMED_CLASSES,
+        named=named,
         classes=len(names),
         pairs=pairs,
     )
@@ -194,6 +204,11 @@ def _draw_mistake(axes: Axes, image: Image8, mistake: Mistake) -> None:
     axes.set_axis_off()
     label, prediction = shortened(mistake.label, 14), shortened(mistake.prediction, 14)
     axes.set_title(f"{label}\nas {prediction}, {percent(mistake.confidence)}", fontsize=7)
+
+
+def _titled(axes: Axes, draw: plots.Draw, title: str) -> None:
+    draw(axes)
+    axes.set_title(title, pad=8)
 
 
 def _ends(values: Sequence[float]) -> str:

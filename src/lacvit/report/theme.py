@@ -29,6 +29,7 @@ INKS: dict[str, tuple[str, str]] = {
     "ink": ("#1c1d20", "#e9e7e2"),
     "muted": ("#5f6268", "#a3a29d"),
     "rule": ("#dddcd6", "#34363a"),
+    "other": ("#cfcec8", "#4a4d52"),
     "right": ("#2166ac", "#7ab8f0"),
     "wrong": ("#b8441a", "#f2955f"),
 }
@@ -121,7 +122,7 @@ def drawing(salt: str = "lacvit") -> Iterator[None]:
         "axes.facecolor": "none",
         "svg.fonttype": "none",
         "svg.hashsalt": salt,
-        "path.simplify": True,
+        "lines.markersize": 3.2,
     }
     with matplotlib.rc_context(style), warnings.catch_warnings():
         # The PNG shows a box for a letter that no installed font has; the page shows the letter.
@@ -171,11 +172,15 @@ def _slim(inner: str) -> str:
     inner = re.sub(r"font: (?:[\w.]+ )*?([\d.]+)px [^;\"]+", r"font-size: \1px", inner)
     used = set(re.findall(r'(?:href="#|url\(#)([\w-]+)', inner))
     inner = re.sub(r' id="([\w.-]+)"', lambda match: _identity(match[1], used), inner)
-    inner = re.sub(r'(<use href="[^"]+" x="[^"]+" y="[^"]+") style="[^"]*"', r"\1", inner)
+    # The page's style sheet colours these; a style for each of thousands of points would not pay.
+    inner = re.sub(rf'(<use [^>]*) style="fill: (?:{_POINT_INKS})[^"]*"', r"\1", inner)
     inner = re.sub(r"(\d+\.\d{2})\d+", r"\1", inner)
     names = {colour: name for name, colour in css_variables(0).items()}
     inner = re.sub(r"#[0-9a-f]{6}\b", lambda match: _variable(match[0], names), inner)
     return re.sub(r"\n\s*", "\n", inner).strip()
+
+
+_POINT_INKS = "|".join([INKS["other"][0], *(pair[0] for pair in CLASS_COLOURS)])
 
 
 def _identity(name: str, used: set[str]) -> str:

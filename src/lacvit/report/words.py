@@ -64,7 +64,8 @@ def duration(seconds: float) -> str:
 
 
 def clean(text: str) -> str:
-    """`text` with a mark for what nothing can show: control characters and half surrogates."""
+    """`text` in one line, with a mark for what nothing can show: controls and half surrogates."""
+    text = " ".join(text.split())
     return "".join(
         "\ufffd" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in text
     )
