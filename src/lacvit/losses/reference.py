@@ -15,7 +15,8 @@ def reference_supcon(
     """Mean over anchors of ``logsumexp_{a != i}(z_i.z_a / t) - mean_{p in P(i)} z_i.z_p / t``.
 
     Khosla et al. 2020 (arXiv 2004.11362), equation 2 (L_out), averaged over the anchors that have
-    a positive. P(i): the other rows of i's class. Time O(N N D), memory several N x N.
+    a positive. P(i): the other rows of i's class. Time O(N N D), memory several N x N. Call
+    ``backward`` outside autocast, which would do the backward products in half precision.
 
     Args:
         z_ND: floating; the arithmetic is done in this dtype. No row is normalised here.

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lacvit.errors import InputError
 from lacvit.losses.reference import reference_supcon
+from lacvit.losses.tiled import tiled_supcon
 
 # (z_ND, class_index_N, class_counts_K, temperature) -> scalar; z in float32 or float64, and at
 # least one row with a positive.
@@ -22,7 +23,12 @@ Implementation = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 IMPLEMENTATIONS: dict[str, Implementation] = {
     "reference": reference_supcon,
+    "tiled": tiled_supcon,
 }
+
+# Forward and backward, D = 128, one AVX2 core, dense and tiled in ms: 1.0 and 1.2 at 128 rows,
+# 2.1 and 1.8 at 256, 41 and 8.5 at 1024.
+DENSE_BELOW = 192
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ def supcon_loss(
     ``mean_i [ logsumexp_{a != i}(z_i.z_a / t) - mean_{p in P(i)} z_i.z_p / t ]`` with unit rows z,
     P(i) the other rows that carry i's label, and i over the rows where P(i) is not empty. Views
     are rows: stack the views of all images and repeat their labels. There is no hidden factor
-    (t / 0.07 elsewhere).
+    (t / 0.07 elsewhere). A caller under ``torch.compile`` runs it as it stands, between two graphs.
 
     A row without a positive is left out of the mean and counted (it stays a negative of the
     others). An empty batch, and one where no row has a positive, gives 0 with a gradient of zeros.
@@ -92,6 +98,23 @@ def supcon_loss(
         InputError: wrong shape or dtype, a temperature that is not above 0, an unknown ``impl``;
             a row with NaN or infinity, or (under ``normalize``) of zeros: its index is named.
     """
+    if torch.compiler.is_compiling():  # what it does depends on the data: run it as it stands
+        compute: Callable[..., Tensor | tuple[Tensor, LossDetails]] = torch.compiler.disable(
+            _supcon_loss
+        )
+    else:
+        compute = _supcon_loss
+    return compute(embeddings_ND, labels_N, temperature, normalize, impl, return_details)
+
+
+def _supcon_loss(
+    embeddings_ND: Tensor,
+    labels_N: Tensor,
+    temperature: float,
+    normalize: bool,
+    impl: str,
+    return_details: bool,
+) -> Tensor | tuple[Tensor, LossDetails]:
     _check_arguments(embeddings_ND, labels_N, temperature, impl)
     x_ND = embeddings_ND.to(torch.promote_types(embeddings_ND.dtype, torch.float32))
     labels_N = labels_N.to(device=x_ND.device, dtype=torch.int64)
@@ -99,9 +122,9 @@ def supcon_loss(
         labels_N, return_inverse=True, return_counts=True
     )
     n_anchors = int(class_counts_K[class_counts_K > 1].sum())
-    name, reason = _choose(impl)
+    name, reason = _choose(impl, x_ND)
     with torch.autocast(x_ND.device.type, enabled=False):
-        z_ND = _checked_rows(x_ND, normalize)
+        z_ND = _checked_rows(x_ND, temperature, normalize)
         if n_anchors == 0:
             loss = (z_ND * 0.0).sum()
         else:
@@ -111,10 +134,16 @@ def supcon_loss(
     return loss, LossDetails(name, reason, n_anchors, len(labels_N) - n_anchors)
 
 
-def _choose(impl: str) -> tuple[str, str]:
+def _choose(impl: str, z_ND: Tensor) -> tuple[str, str]:
+    """Name of the implementation and the reason for it."""
+    n = len(z_ND)
     if impl != "auto":
         return impl, "asked for"
-    return "reference", "the only one so far"
+    if n >= DENSE_BELOW:
+        return "tiled", f"{n} rows; from {DENSE_BELOW} on it is the faster one"
+    if torch.is_autocast_enabled(z_ND.device.type):
+        return "tiled", "autocast is on; its gradient is exact even if backward runs inside"
+    return "reference", f"{n} rows; below {DENSE_BELOW} the dense one is the faster"
 
 
 def _check_arguments(
@@ -143,23 +172,27 @@ def _check_arguments(
         raise InputError(f"impl is {impl!r}; allowed: {allowed}.")
 
 
-def _checked_rows(x_ND: Tensor, normalize: bool) -> Tensor:
+def _checked_rows(x_ND: Tensor, temperature: float, normalize: bool) -> Tensor:
     """The rows as they enter the loss; refuses those that cannot."""
     if len(x_ND) == 0:
         return x_ND
-    largest_N1 = x_ND.detach().abs().amax(dim=1, keepdim=True)
-    usable_N1 = largest_N1.isfinite()
-    if normalize:
-        usable_N1 &= largest_N1 > 0
-    if not usable_N1.all():
-        row = int(usable_N1.logical_not().nonzero()[0, 0])
-        what = "is all zeros and has no direction" if largest_N1[row] == 0 else "is not finite"
-        raise InputError(
-            f"embedding {row} of {len(x_ND)} {what}. Training has probably diverged: lower the "
-            "learning rate, or look at what the encoder gives for this row."
-        )
+    largest_N = x_ND.detach().abs().amax(dim=1)
+    _refuse(~largest_N.isfinite(), "is not finite")
     if not normalize:
+        logit_N = x_ND.detach().square().sum(dim=1) / temperature
+        _refuse(~logit_N.isfinite(), "is too long: its logit with itself overflows")
         return x_ND
-    x_ND = x_ND / largest_N1  # a square can now neither overflow nor underflow
+    _refuse(largest_N == 0, "is all zeros and has no direction")
+    x_ND = x_ND / largest_N[:, None]  # now no square can overflow or vanish
     norm_N1: Tensor = torch.linalg.vector_norm(x_ND, dim=1, keepdim=True)
     return x_ND / norm_N1
+
+
+def _refuse(faulty_N: Tensor, what: str) -> None:
+    if faulty_N.any():
+        row = int(faulty_N.nonzero()[0, 0])
+        raise InputError(
+            f"embedding {row} of {len(faulty_N)} {what} ({int(faulty_N.sum())} such rows). "
+            "Training may have diverged: lower the learning rate, and look at what the encoder "
+            "gives for this row."
+        )

@@ -1,0 +1,352 @@
+import math
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from problems import (
+    LABEL_DTYPES,
+    Problem,
+    gradient_bar,
+    supcon_problems,
+    value_and_gradient,
+    value_bar,
+)
+from torch.nn import functional
+
+from lacvit.errors import InputError
+from lacvit.losses import LossDetails, supcon_floor, supcon_loss, supcon_start, tiled
+from lacvit.losses.supcon import DENSE_BELOW, IMPLEMENTATIONS
+
+EPS = {d: torch.finfo(d).eps for d in (torch.bfloat16, torch.float16, torch.float32, torch.float64)}
+every_implementation = pytest.mark.parametrize("impl", IMPLEMENTATIONS)
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    monkeypatch.setattr(tiled, "TILE", 4)
+
+
+def batch(n=12, d=6, n_classes=4, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(n, d, generator=generator, dtype=torch.float64).to(dtype)
+    return z, torch.randint(n_classes, (n,), generator=generator)
+
+
+def simplex(labels):
+    """Every class one point, all classes at the same angle."""
+    classes, index = labels.unique(return_inverse=True)
+    corners = torch.eye(len(classes), dtype=torch.float64)
+    return (corners - corners.mean(dim=0) if len(classes) > 1 else corners)[index]
+
+
+def paper(embeddings, labels, temperature):
+    """Khosla et al. 2020, equation 2, as it is printed: loops over anchors, positives, others."""
+    z = functional.normalize(embeddings.double(), dim=1).tolist()
+    e = [[math.exp(sum(map(float.__mul__, a, b)) / temperature) for b in z] for a in z]
+    losses = []
+    for i, label in enumerate(labels.tolist()):
+        others = [a for a in range(len(z)) if a != i]
+        positives = [p for p in others if labels[p] == label]
+        if positives:
+            denominator = sum(e[i][a] for a in others)
+            logs = [math.log(e[i][p] / denominator) for p in positives]
+            losses.append(-sum(logs) / len(positives))
+    return sum(losses) / len(losses) if losses else 0.0
+
+
+@every_implementation
+@pytest.mark.parametrize("temperature", [0.05, 0.1, 1.0])
+@pytest.mark.parametrize("n_classes", [1, 4, 30])
+@pytest.mark.parametrize("n", [0, 1, 2, 13])
+def test_the_printed_equation(impl, temperature, n_classes, n, small_tiles):
+    z, labels = batch(n=n, n_classes=n_classes)
+    loss = supcon_loss(z, labels, temperature=temperature, impl=impl)
+    assert loss.item() == pytest.approx(paper(z, labels, temperature), rel=1e-12, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@given(problem=supcon_problems())
+def test_tiled_matches_the_definition(problem: Problem):
+    dtype = problem.embeddings.dtype
+    arithmetic = EPS[torch.promote_types(dtype, torch.float32)]
+    truth, truth_gradient = value_and_gradient(problem, "reference", torch.float64)
+    dense, dense_gradient = value_and_gradient(problem, "reference", dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiled, "TILE", problem.tile)
+        patch.setattr(tiled, "KEPT_BYTES", problem.kept_bytes)
+        value, gradient = value_and_gradient(problem, "tiled", dtype)
+    assert abs(value - truth) <= abs(dense - truth) + value_bar(problem, arithmetic)
+    rounding = (
+        EPS[dtype] * truth_gradient.norm()
+    )  # the gradient is handed back in the input's dtype
+    error, dense_error = gradient - truth_gradient, dense_gradient - truth_gradient
+    bar = dense_error.norm() + gradient_bar(problem, arithmetic) + rounding
+    assert error.norm() <= bar
+
+
+@settings(deadline=None, max_examples=50)
+@given(problem=supcon_problems())
+def test_low_precision_input_costs_no_more_than_its_rounding(problem: Problem):
+    """Half-precision input: the loss is that of the rounded numbers, to float32's accuracy."""
+    value, _ = value_and_gradient(problem, "auto", problem.embeddings.dtype)
+    wide, _ = value_and_gradient(problem, "auto", torch.float64)
+    assert abs(value - wide) <= value_bar(problem, EPS[torch.float32])
+
+
+@pytest.mark.parametrize("temperature", [0.005, 0.1])
+@pytest.mark.parametrize("kept_bytes", [0, 3 * 512 * 512 * 4, 2**30])
+@pytest.mark.parametrize("n_classes", [3, 600])
+def test_tiled_at_its_own_tile_size(temperature, kept_bytes, n_classes, monkeypatch):
+    monkeypatch.setattr(tiled, "KEPT_BYTES", kept_bytes)
+    z, labels = batch(n=1200, d=32, n_classes=n_classes, dtype=torch.float32)
+    problem = Problem(z, labels, temperature, True, tiled.TILE, kept_bytes)
+    truth, truth_gradient = value_and_gradient(problem, "reference", torch.float64)
+    dense, dense_gradient = value_and_gradient(problem, "reference", torch.float32)
+    value, gradient = value_and_gradient(problem, "tiled", torch.float32)
+    assert abs(value - truth) <= abs(dense - truth) + 4 * EPS[torch.float32] * truth
+    # measured: at most 1.1 times the dense error
+    assert (gradient - truth_gradient).norm() <= 2 * (dense_gradient - truth_gradient).norm()
+
+
+@every_implementation
+@pytest.mark.parametrize("temperature", [0.1, 0.001])  # 0.001: a maximum must be taken off
+def test_gradients_of_both_orders(impl, temperature, small_tiles):
+    z, labels = batch(n=9, d=3)
+    labels[0] = 99  # a row without a positive
+    z = functional.normalize(z, dim=1) * (1 if temperature == 0.1 else 0.05)
+    z.requires_grad_()
+
+    def loss(z):
+        return supcon_loss(z, labels, temperature=temperature, normalize=False, impl=impl)
+
+    assert torch.autograd.gradcheck(loss, z)
+    assert torch.autograd.gradgradcheck(loss, z)
+
+
+@every_implementation
+def test_permutation_relabelling_and_rotation_change_nothing(impl, small_tiles):
+    z, labels = batch(n=15, d=5)
+    loss = supcon_loss(z, labels, impl=impl)
+    order = torch.randperm(15, generator=torch.Generator().manual_seed(1))
+    rotation = torch.linalg.qr(batch(n=5, d=5, seed=2)[0]).Q
+    renamed = torch.tensor([2**62, -7, 0, -(2**63)])[labels]
+    for changed in (
+        supcon_loss(z[order], labels[order], impl=impl),
+        supcon_loss(z, renamed, impl=impl),
+        supcon_loss(z @ rotation, labels, impl=impl),
+        supcon_loss(z * torch.rand(15, 1).double().add(0.1), labels, impl=impl),
+    ):
+        torch.testing.assert_close(changed, loss, rtol=1e-13, atol=0)
+
+
+@every_implementation
+def test_unique_labels_over_two_views_give_nt_xent(impl, small_tiles):
+    z, _ = batch(n=14, d=5)
+    unit = functional.normalize(z, dim=1)
+    logits = (unit @ unit.T / 0.5).fill_diagonal_(-torch.inf)
+    partner = torch.arange(14).roll(7)
+    expected = functional.cross_entropy(logits, partner)
+    loss = supcon_loss(z, torch.arange(7).repeat(2), temperature=0.5, impl=impl)
+    torch.testing.assert_close(loss, expected)
+
+
+@every_implementation
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_known_value_at_collapse(impl, dtype):
+    labels = torch.arange(10).repeat_interleave(20)
+    loss = supcon_loss(simplex(labels).to(dtype), labels, temperature=0.1, impl=impl)
+    assert loss.item() == pytest.approx(2.94458, abs=5e-6)
+
+
+@every_implementation
+@pytest.mark.parametrize("dtype", LABEL_DTYPES)
+def test_labels_of_any_integer_dtype(impl, dtype, small_tiles):
+    z, labels = batch(n_classes=2)
+    expected = supcon_loss(z, labels, impl="reference")
+    torch.testing.assert_close(supcon_loss(z, labels.to(dtype), impl=impl), expected)
+
+
+@every_implementation
+@pytest.mark.parametrize("dtype", EPS)
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_autocast_changes_no_bit(impl, dtype, requires_grad, small_tiles):
+    z, labels = batch(dtype=dtype)
+    z.requires_grad_(requires_grad)
+    expected = supcon_loss(z, labels, impl=impl)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = supcon_loss(z, labels, impl=impl)
+    assert loss.dtype == torch.promote_types(dtype, torch.float32)
+    assert loss.requires_grad is requires_grad
+    assert torch.equal(loss, expected)
+
+
+def test_backward_inside_autocast_stays_exact(small_tiles):
+    z, labels = batch(dtype=torch.float32)
+    z.requires_grad_()
+    (expected,) = torch.autograd.grad(supcon_loss(z, labels, impl="tiled"), z)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (gradient,) = torch.autograd.grad(supcon_loss(z, labels), z)
+    assert torch.equal(gradient, expected)
+
+
+@every_implementation
+def test_backward_twice_through_one_graph(impl, small_tiles):
+    z, labels = batch()
+    z.requires_grad_()
+    loss = supcon_loss(z, labels, impl=impl)
+    (first,) = torch.autograd.grad(loss, z, retain_graph=True)
+    (second,) = torch.autograd.grad(3 * loss, z)
+    torch.testing.assert_close(second, 3 * first)
+
+
+@every_implementation
+@pytest.mark.parametrize("labels", [[], [5], [5, -5, 0]])
+def test_without_a_positive_the_loss_is_zero_and_attached(impl, labels):
+    z = torch.randn(len(labels), 4, requires_grad=True)
+    loss, details = supcon_loss(
+        z, torch.tensor(labels, dtype=torch.int64), impl=impl, return_details=True
+    )
+    loss.backward()
+    assert loss.item() == 0.0
+    assert torch.equal(z.grad, torch.zeros_like(z))
+    assert (details.anchors, details.left_out) == (0, len(labels))
+
+
+@every_implementation
+def test_a_row_without_a_positive_is_left_out_but_repels(impl, small_tiles):
+    z, _ = batch(n=5)
+    z.requires_grad_()
+    labels = torch.tensor([0, 0, 1, 1, 7])
+    loss, details = supcon_loss(z, labels, impl=impl, return_details=True)
+    loss.backward()
+    assert details.implementation == impl
+    assert (details.anchors, details.left_out) == (4, 1)
+    assert loss.item() == pytest.approx(paper(z, labels, 0.1))
+    assert z.grad[4].norm() > 0
+
+
+@pytest.mark.parametrize(
+    ("n", "autocast", "implementation", "reason"),
+    [
+        (DENSE_BELOW - 1, False, "reference", "191 rows; below 192 the dense one is the faster"),
+        (DENSE_BELOW, False, "tiled", "192 rows; from 192 on it is the faster one"),
+        (12, True, "tiled", "autocast is on; its gradient is exact even if backward runs inside"),
+    ],
+)
+def test_auto_says_what_it_chose_and_why(n, autocast, implementation, reason):
+    z, _ = batch(n=n)
+    labels = torch.arange(n) % 4
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        loss, details = supcon_loss(z, labels, return_details=True)
+    assert details == LossDetails(implementation, reason, anchors=n, left_out=0)
+    torch.testing.assert_close(loss, supcon_loss(z, labels, impl="reference"))
+
+
+@every_implementation
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_the_scale_of_raw_embeddings_cannot_overflow(impl, scale):
+    z, labels = batch(dtype=torch.float32)
+    scaled = (z * scale).requires_grad_()
+    loss = supcon_loss(scaled, labels, impl=impl)
+    (gradient,) = torch.autograd.grad(loss, scaled)
+    torch.testing.assert_close(loss, supcon_loss(z, labels, impl=impl))
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.filterwarnings("default")  # the compiler's own
+def test_a_compiled_caller_gets_the_same_loss():
+    z, labels = batch(dtype=torch.float32)
+    z.requires_grad_()
+
+    def step(z):
+        return 2 * supcon_loss(z * 3, labels)
+
+    loss = torch.compile(step, backend="eager")(z)
+    assert torch.equal(loss, step(z))
+    assert torch.equal(torch.autograd.grad(loss, z)[0], torch.autograd.grad(step(z), z)[0])
+
+
+class LargestTensor(torch.utils._python_dispatch.TorchDispatchMode):
+    numel = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.numel = max(self.numel, tensor.numel())
+        return result
+
+
+def test_tiled_never_makes_a_tensor_larger_than_its_input(small_tiles):
+    z, labels = batch(n=200, d=8, dtype=torch.float32)
+    z.requires_grad_()
+    with LargestTensor() as largest:
+        supcon_loss(z, labels, impl="tiled").backward()
+    assert largest.numel == 200 * 8
+
+
+@pytest.mark.parametrize("sizes", [[5, 5, 5], [1, 2, 9], [4], [1, 1]])
+@pytest.mark.parametrize("temperature", [0.005, 0.1, 1.0])
+def test_a_collapsed_simplex_attains_the_floor(sizes, temperature):
+    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    loss = supcon_loss(simplex(labels), labels, temperature=temperature)
+    assert supcon_floor(labels, temperature) == pytest.approx(loss.item(), abs=1e-12)
+
+
+@settings(deadline=None)
+@given(st.integers(2, 5), st.integers(2, 5), st.integers(0, 2**31))
+def test_equal_classes_never_fall_below_the_floor(n_classes, per_class, seed):
+    labels = torch.arange(n_classes).repeat_interleave(per_class)
+    z = simplex(labels)
+    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed), dtype=z.dtype)
+    for size in (1e-2, 1.0):
+        assert supcon_loss(z + size * noise, labels).item() >= supcon_floor(labels, 0.1) - 1e-12
+
+
+@pytest.mark.parametrize("temperature", [0.01, 0.1, 10.0])
+@pytest.mark.parametrize("z", [torch.ones(12, 3), torch.eye(12)])
+def test_embeddings_that_tell_nothing_apart_attain_the_start(z, temperature):
+    loss = supcon_loss(z, torch.arange(12) % 3, temperature=temperature)
+    assert loss.item() == pytest.approx(supcon_start(12), rel=1e-6)
+
+
+def test_landmarks_of_batches_without_pairs():
+    assert supcon_start(0) == supcon_start(1) == 0.0
+    assert supcon_floor(torch.tensor([], dtype=torch.int64), 0.1) == 0.0
+    assert supcon_floor(torch.tensor([1, 2]), 0.1) == 0.0
+
+
+Z, LABELS = torch.ones(4, 3), torch.tensor([0, 0, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: supcon_loss(Z[:, None], LABELS), r"shape \(4, 1, 3\); expected \(N, D\)"),
+        (lambda: supcon_loss(Z[:, :0], LABELS), r"shape \(4, 0\); expected \(N, D\)"),
+        (lambda: supcon_loss(Z.int(), LABELS), "embeddings are torch.int32; expected a floating"),
+        (lambda: supcon_loss(Z, LABELS[:3]), r"labels have shape \(3,\) .* \(4,\)"),
+        (
+            lambda: supcon_loss(Z, LABELS.float()),
+            "labels are torch.float32; expected class numbers",
+        ),
+        (lambda: supcon_loss(Z, LABELS, temperature=0), "temperature is 0; it must be a number"),
+        (lambda: supcon_loss(Z, LABELS, temperature=math.nan), "temperature is nan"),
+        (lambda: supcon_loss(Z, LABELS, temperature=math.inf), "temperature is inf"),
+        (lambda: supcon_loss(Z, LABELS, temperature=torch.tensor(0.1)), "temperature is tensor"),
+        (lambda: supcon_loss(Z, LABELS, impl="dense"), "impl is 'dense'; allowed: auto, reference"),
+        (
+            lambda: supcon_loss(Z.index_fill(0, LABELS[2:3], 0), LABELS),
+            "embedding 1 of 4 is all ze",
+        ),
+        (lambda: supcon_loss(Z * math.nan, LABELS), "embedding 0 of 4 is not finite"),
+        (lambda: supcon_loss(Z * math.inf, LABELS, normalize=False), "0 of 4 is not finite"),
+        (lambda: supcon_loss(Z * 1e25, LABELS, normalize=False), "0 of 4 is too long"),
+        (lambda: supcon_floor(LABELS[None], 0.1), r"labels have shape \(1, 4\)"),
+        (lambda: supcon_floor(LABELS, -1), "temperature is -1; it must be above 0"),
+    ],
+)
+def test_faults_are_named(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
