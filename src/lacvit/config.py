@@ -48,7 +48,7 @@ class DataSettings(Settings):
 class BackboneSettings(Settings):
     """Which pretrained encoder, and how much of it trains."""
 
-    spec: str = Field("auto", description="auto, pico, timm:NAME, file:PATH or run:DIR")
+    spec: str = Field("auto", description="auto, pico, timm:NAME or file:PATH")
     image_size: int | None = Field(None, ge=8, description="input size; the backbone's own if left")
     trainable: str = Field(
         "all", pattern=r"^(all|last-[1-9]\d*)$", description="all, or last-N blocks and the norm"
@@ -93,7 +93,6 @@ class OptimizerSettings(Settings):
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps with a rising rate")
     clip_norm: float = Field(3.0, ge=0, description="largest gradient norm; 0 clips nothing")
-    drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth at the last block")
 
     @field_validator("lr")
     @classmethod

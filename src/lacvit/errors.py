@@ -14,4 +14,4 @@ class InputError(LacvitError):
 
 
 class RunStopped(LacvitError):
-    """Nobody has to mend it: the run was asked to stop, and the message says how to go on."""
+    """Nobody has to mend it: Ctrl-C or SIGTERM came, and the message says how to go on."""

@@ -7,10 +7,9 @@ is first opened in :func:`_finish`, after every choice is made.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from lacvit.data.readers import describe, read_data
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits, make_splits, split_manifest
 from lacvit.devices import faster_precision
-from lacvit.errors import InputError, RunStopped
+from lacvit.errors import InputError
 from lacvit.evaluation.evaluate import (
     Evaluation,
     align_labels,
@@ -41,7 +40,6 @@ from lacvit.report.page import write_report
 from lacvit.run_folder import RunFolder, begin, inspect, read_json, write_json
 from lacvit.staging import Run, train_stages
 from lacvit.training.logs import Progress, Silence
-from lacvit.training.loop import Watch
 from lacvit.training.material import Compute, LabelledImages, encode_images
 
 
@@ -54,6 +52,30 @@ class TrainResult:
     interval: tuple[float, float]  # its 95 % Wilson interval
     images: int  # in the test split
     notices: tuple[str, ...] = ()
+
+
+class StatusProgress:
+    """Keeps ``status.json`` at the epoch, and tells the real watcher everything."""
+
+    def __init__(self, folder: RunFolder, watcher: Progress) -> None:
+        self._folder, self._watcher = folder, watcher
+
+    def message(self, text: str) -> None:
+        self._watcher.message(text)
+
+    def begin(self, stage: str, *, epochs: int, done: int) -> None:
+        self._folder.update_status(stage=stage, epoch=done, epochs=epochs)
+        self._watcher.begin(stage, epochs=epochs, done=done)
+
+    def step(self, share: float) -> None:
+        self._watcher.step(share)
+
+    def epoch(self, epoch: int, scalars: Mapping[str, float]) -> None:
+        self._folder.update_status(epoch=epoch + 1)
+        self._watcher.epoch(epoch, scalars)
+
+    def end(self) -> None:
+        self._watcher.end()
 
 
 @dataclass(frozen=True)
@@ -70,14 +92,12 @@ def train(
     request: Request = Request(),
     *,
     progress: Progress | None = None,
-    stop: Callable[[], bool] = lambda: False,
 ) -> TrainResult:
     """Train an arm on a set of images, or go on with the same run where it was left.
 
     Raises:
         InputError: anything that the user can mend; nothing was written before the data, the
             backbone and the folder were found sound.
-        RunStopped: ``stop`` said so; the same call goes on.
     """
     progress = progress or Silence()
     output = request.output or planning.default_output(settings)
@@ -103,11 +123,8 @@ def train(
     folder.update_status(notices=said, method=settings.method)
     for text in said:
         progress.message(text)
-    run = _prepare(settings, folder, splits, Watch(progress, stop))
-    try:
-        head = train_stages(run, backbone.to(run.compute.device))
-    except RunStopped as stopped:
-        raise RunStopped(f"{stopped}; {output} is kept and the same command goes on.") from None
+    run = _prepare(settings, folder, splits, StatusProgress(folder, progress))
+    head = train_stages(run, backbone.to(run.compute.device))
     result = _finish(run, backbone, head, splits)
     folder.update_status(stage="done", finished=True, seconds=round(time.monotonic() - started, 1))
     write_report(folder.path)
@@ -227,7 +244,7 @@ def _settle_precision(settings: RunSettings, backbone: Backbone, splits: Splits)
     return settings.model_copy(update={"precision": precision})
 
 
-def _prepare(settings: RunSettings, folder: RunFolder, splits: Splits, watch: Watch[Any]) -> Run:
+def _prepare(settings: RunSettings, folder: RunFolder, splits: Splits, progress: Progress) -> Run:
     workers = int(settings.workers)
     assert settings.precision != "auto"
     return Run(
@@ -242,7 +259,7 @@ def _prepare(settings: RunSettings, folder: RunFolder, splits: Splits, watch: Wa
             workers=workers,
         ),
         classes=len(splits.class_names),
-        watch=watch,
+        progress=progress,
     )
 
 

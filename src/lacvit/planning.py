@@ -82,6 +82,10 @@ def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
             "method": arm_of(settings),
             "device": str(find_device(settings.device)),
             "workers": workers,
+            # Absolute, so that the settings repeat the run from any folder.
+            "data": settings.data.model_copy(
+                update={"path": str(Path(settings.data.path or "").resolve())}
+            ),
             "backbone": settings.backbone.model_copy(update={"spec": backbone_spec_of(settings)}),
             "contrastive": contrastive,
             "cross_entropy": cross_entropy,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +27,8 @@ from lacvit.training.head import (
     fit_exact_head,
 )
 from lacvit.training.heads import fresh_head, head_from
-from lacvit.training.loop import LoopPlan, Watch, epoch_seed, run_stage
+from lacvit.training.logs import Progress
+from lacvit.training.loop import LoopPlan, epoch_seed, run_stage
 from lacvit.training.material import Compute, LabelledImages, encode_images
 from lacvit.training.optim import freeze_below
 
@@ -45,7 +45,7 @@ class Run:
     validation: LabelledImages
     compute: Compute
     classes: int
-    watch: Watch[Any]
+    progress: Progress
 
 
 def train_stages(run: Run, backbone: Backbone) -> nn.Linear:
@@ -75,7 +75,7 @@ def _contrastive(run: Run, backbone: Backbone) -> None:
         knn_k=run.settings.evaluation.knn_k,
     )
     plan = _loop_plan(run, settings, settings.epochs)
-    run_stage(stage, plan, run.folder.stage(stage.name), run.watch)
+    run_stage(stage, plan, run.folder.stage(stage.name), run.progress)
 
 
 def _cross_entropy(run: Run, backbone: Backbone) -> nn.Linear:
@@ -97,7 +97,7 @@ def _cross_entropy(run: Run, backbone: Backbone) -> nn.Linear:
         run.compute,
     )
     plan = _loop_plan(run, settings, int(settings.epochs))
-    run_stage(stage, plan, run.folder.stage(stage.name), run.watch)
+    run_stage(stage, plan, run.folder.stage(stage.name), run.progress)
     return head
 
 
@@ -105,7 +105,7 @@ def _head(run: Run, backbone: Backbone) -> nn.Linear:
     settings = run.settings.head
     folder = run.folder.stage("head")
     if settings.solver == "exact":
-        run.watch.progress.begin("head", epochs=1, done=0)
+        run.progress.begin("head", epochs=1, done=0)
         solved = solve_head(run, backbone)
         folder.drop_metrics_from(0)
         for index, row in enumerate(solved.tried):
@@ -113,8 +113,8 @@ def _head(run: Run, backbone: Backbone) -> nn.Linear:
                 {"epoch": index, **row, "chosen": row["strength"] == solved.strength}
             )
         best = next(row for row in solved.tried if row["strength"] == solved.strength)
-        run.watch.progress.epoch(0, best)
-        run.watch.progress.end()
+        run.progress.epoch(0, best)
+        run.progress.end()
         return head_from(torch.from_numpy(solved.weight_CD), torch.from_numpy(solved.bias_C)).to(
             run.compute.device
         )
@@ -139,7 +139,7 @@ def _head(run: Run, backbone: Backbone) -> nn.Linear:
         clip_norm=0.0,
         seed=run.settings.seed,
     )
-    run_stage(stage, plan, folder, run.watch)
+    run_stage(stage, plan, folder, run.progress)
     return head
 
 

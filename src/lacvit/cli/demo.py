@@ -41,7 +41,7 @@ def demo(
 
     progress = make_progress(quiet=False, json_logs=False)
     results: dict[str, list[TrainResult]] = {method: [] for method in METHODS}
-    with stop_on_signals() as stop:
+    with stop_on_signals():
         for seed in range(seeds):
             data = output / f"digits-s{seed}"
             if not data.exists():
@@ -59,9 +59,7 @@ def demo(
                     }
                 )
                 request = pipeline.Request(output=output / "runs" / f"{method}-s{seed}")
-                results[method].append(
-                    pipeline.train(settings, request, progress=progress, stop=stop)
-                )
+                results[method].append(pipeline.train(settings, request, progress=progress))
     _show(results, time.monotonic() - started)
     first = results["lacvit"][0].run_folder
     print(

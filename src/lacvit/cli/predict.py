@@ -67,7 +67,7 @@ def expand(paths: Sequence[str]) -> Iterator[str]:
         elif Path(path).exists():
             found = [path]
         else:
-            found = sorted(glob.glob(path, recursive=True))
+            found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207  (absolute globs too)
         if not found:
             raise InputError(f"There is no image at {path}. Give image files, folders or globs.")
         yield from found

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
+
+from lacvit.errors import RunStopped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -126,19 +128,22 @@ def make_progress(*, quiet: bool, json_logs: bool) -> Progress:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """A function that says whether Ctrl-C or SIGTERM came; a second one ends at once."""
-    asked = False
+def stop_on_signals() -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into :class:`RunStopped`, at any moment.
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
+    Nothing more is needed: every file is written whole or not at all, and an epoch is a function
+    of the checkpoint before it.
+    """
 
-    earlier = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise RunStopped(
+            f"stopped by {signal.Signals(number).name}. Every epoch that was done is kept; the "
+            f"same command goes on from there."
+        )
+
+    earlier = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)

@@ -127,8 +127,8 @@ def _run(
     if dry_run:
         print("\n".join(pipeline.plan(settings, request, progress)))
         return
-    with stop_on_signals() as stop:
-        result = pipeline.train(settings, request, progress=progress, stop=stop)
+    with stop_on_signals():
+        result = pipeline.train(settings, request, progress=progress)
     low, high = result.interval
     print(
         f"Accuracy@1 {100 * result.accuracy:.1f} % on {result.images} test images "

@@ -56,9 +56,7 @@ class StageLog:
 
         self._folder = folder
         folder.drop_metrics_from(first_epoch)
-        self._writer = SummaryWriter(
-            str(folder.tensorboard), purge_step=first_epoch
-        )
+        self._writer = SummaryWriter(str(folder.tensorboard), purge_step=first_epoch)
 
     def write(self, epoch: int, scalars: Mapping[str, float]) -> None:
         """One line, one step."""

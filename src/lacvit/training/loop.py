@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lacvit.errors import InputError, RunStopped
+from lacvit.errors import InputError
 from lacvit.run_folder import StageFolder
 from lacvit.training import checkpoint
 from lacvit.training.logs import Progress, StageLog
@@ -67,21 +67,12 @@ class LoopPlan:
     seed: int
 
 
-@dataclass(frozen=True)
-class Watch(Generic[BatchT]):
-    """Who watches, and who may ask for a stop."""
-
-    progress: Progress
-    stop: Callable[[], bool] = lambda: False
-
-
 def run_stage(
-    stage: Stage[BatchT], plan: LoopPlan, folder: StageFolder, watch: Watch[BatchT]
+    stage: Stage[BatchT], plan: LoopPlan, folder: StageFolder, progress: Progress
 ) -> None:
     """Train a stage to its last epoch, from its last checkpoint if it has one.
 
     Raises:
-        RunStopped: a stop was asked for; the epochs done are kept.
         InputError: the loss is no longer finite, or a checkpoint cannot be read or written.
     """
     groups = stage.parameter_groups()
@@ -89,16 +80,16 @@ def run_stage(
     start = checkpoint.restore(folder.checkpoints, stage.modules, optimizer)
     if start >= plan.epochs:
         return
-    watch.progress.begin(stage.name, epochs=plan.epochs, done=start)
+    progress.begin(stage.name, epochs=plan.epochs, done=start)
     with StageLog(folder, start) as log:
         for epoch in range(start, plan.epochs):
             torch.manual_seed(epoch_seed(plan.seed, stage.name, epoch))
-            scalars = _run_epoch(stage, plan, optimizer, epoch, watch)
+            scalars = _run_epoch(stage, plan, optimizer, epoch, progress)
             scalars |= stage.validate()
             log.write(epoch, scalars)
             checkpoint.save(folder.checkpoints, epoch + 1, stage.modules, optimizer)
-            watch.progress.epoch(epoch, scalars)
-    watch.progress.end()
+            progress.epoch(epoch, scalars)
+    progress.end()
 
 
 def _run_epoch(
@@ -106,7 +97,7 @@ def _run_epoch(
     plan: LoopPlan,
     optimizer: torch.optim.Optimizer,
     epoch: int,
-    watch: Watch[BatchT],
+    progress: Progress,
 ) -> dict[str, float]:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     steps = plan.epochs * stage.steps_per_epoch
@@ -116,8 +107,6 @@ def _run_epoch(
     asked = started = time.perf_counter()
     for batch in stage.batches(epoch):
         sums["data_seconds"] += time.perf_counter() - asked
-        if watch.stop():
-            raise RunStopped(f"stopped in epoch {epoch + 1} of the {stage.name} stage")
         step = epoch * stage.steps_per_epoch + done
         lr = plan.lr * schedule(step, steps=steps, warmup=plan.warmup)
         set_learning_rates(optimizer, lr)
@@ -135,7 +124,7 @@ def _run_epoch(
             **scalars,
         }.items():
             sums[name] += value
-        watch.progress.step(done / stage.steps_per_epoch)
+        progress.step(done / stage.steps_per_epoch)
         asked = time.perf_counter()
     means = {name: total / done for name, total in sums.items()}
     return means | {"step_seconds": (time.perf_counter() - started) / done}
