@@ -37,6 +37,10 @@ from torchvision import transforms  # noqa: E402  (only after the shim)
 
 BAR = 3.0  # times the images a second of PIL and torchvision v1
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+COLUMNS = (
+    *("pipeline", "size", "views", "images", "rounds", "images_per_second", "least", "most"),
+    *("ratio", "load", "device", "torch", "commit"),
+)
 RESULTS = Path(__file__).parent / "results" / "data.csv"
 
 AUGMENTATION = Augmentation(
@@ -172,9 +176,7 @@ def main() -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with options.output.open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(
-            ["pipeline", "size", "views", "images", "rounds", "images_per_second", "least", "most", "ratio", "load", "device", "torch", "commit"]
-        )
+        table.writerow(COLUMNS)
         for name, values in rates.items():
             share = f"{ratio:.2f}" if name == "lacvit" else "1.00"
             numbers = [f"{value:.0f}" for value in (median(values), min(values), max(values))]

@@ -57,7 +57,7 @@ def read_class_folders(folder: Path) -> dict[str, ImageRecords]:
     splits = {
         name: split
         for name, below in images.items()
-        if (split := split_called(name)) and all("/" in path for path in below)
+        if (split := split_called(name)) and any("/" in path for path in below)
     }
     if not splits:
         _refuse_flat_splits(folder, images)
@@ -84,6 +84,9 @@ def _by_split(
                 f"Keep one of them, or put their class folders together."
             )
         for name in names:
+            flat = [path for path in images[name] if "/" not in path]
+            if flat:
+                raise InputError(_loose_images(folder / name, flat))
             classes: dict[str, list[str]] = {}
             for path in images[name]:
                 first, rest = path.split("/", 1)

@@ -67,7 +67,7 @@ def make_splits(
     _check_counts(pool, draws_test=test is None, draws_validation=validation is None, shots=shots)
     if test is None:
         rank = _ranks(pool, f"test {split_seed}")
-        drawn = rank < _share(pool, test_fraction, leave=1 + (validation is None))
+        drawn = rank < _share(pool, test_fraction, leave=(shots or 1) + (validation is None))
         pool, test = pool.select(np.flatnonzero(~drawn)), pool.select(np.flatnonzero(drawn))
     if shots is not None:
         return _few_shot(pool, validation, test, shots, seed)
