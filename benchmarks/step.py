@@ -1,0 +1,167 @@
+"""What a training step costs over the bare encoder, and what cached features save.
+
+Command:  python benchmarks/step.py [--quick]
+Measures, side by side in one process, medians over interleaved rounds:
+  - a stage-1 step (B = 128 images, 2 views each, as the loop runs it: views, projection head,
+    loss, backward, clipping, optimiser) against forward + backward + optimiser of the bare
+    encoder on the same 2B images; bar: at most 1.05 times;
+  - stage 2 for 100 epochs, cached features against live encoding; bar: at least 80 times less;
+  - the share of a stage-1 step spent waiting for data;
+  - float32 against bfloat16 for that step on this device.
+Writes benchmarks/results/step.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from provenance import Row, write_rows
+from sklearn.datasets import load_digits
+
+from lacvit.backbones import load_backbone
+from lacvit.config import ContrastiveSettings, HeadSettings
+from lacvit.data.batches import Batch, ViewPlan, hold, view_batches
+from lacvit.data.records import records_from_arrays
+from lacvit.data.views import Augmentation
+from lacvit.devices import faster_precision
+from lacvit.training.contrastive import ContrastiveStage
+from lacvit.training.head import HeadStage
+from lacvit.training.heads import fresh_head
+from lacvit.training.material import Compute, LabelledImages
+from lacvit.training.optim import build_optimizer, clip_gradients, set_learning_rates
+
+BATCH, VIEWS, HEAD_EPOCHS = 128, 2, 100
+
+
+def digits(count: int) -> LabelledImages:
+    """Digits as 32 x 32 colour images: a real, decoded, held data set."""
+    data = load_digits()
+    grey = np.kron(data.images[:count], np.ones((4, 4))) * (255 / 16)
+    images = np.repeat(grey.astype(np.uint8)[..., None], 3, axis=-1)
+    names = tuple(map(str, range(10)))
+    records = records_from_arrays(list(images), data.target[:count], names)
+    return LabelledImages(hold(records), records.labels)
+
+
+def median_seconds(
+    first: Callable[[], object], second: Callable[[], object], rounds: int
+) -> tuple[float, float]:
+    """Medians of two calls made in turn, after one of each that is not counted."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds + 1):
+        for call, kept in zip((first, second), times, strict=True):
+            started = time.perf_counter()
+            call()
+            kept.append(time.perf_counter() - started)
+    return statistics.median(times[0][1:]), statistics.median(times[1][1:])
+
+
+def step_rows(rounds: int) -> list[Row]:
+    """The stage-1 step against the bare encoder's."""
+    train = digits(BATCH * 4)
+    backbone, bare = load_backbone("pico"), load_backbone("pico")
+    compute = Compute(torch.device("cpu"), "fp32", 256, 1)
+    colour = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.05}
+    augmentation = Augmentation(crop_scale=(0.35, 1.0), jitter_probability=0.8, **colour)
+    plan = ViewPlan(backbone.input_spec, augmentation, views=VIEWS, batch_size=BATCH)
+    stage = ContrastiveStage(backbone, train, train, ContrastiveSettings(), plan, compute, knn_k=20)
+    optimizer = build_optimizer(stage.parameter_groups(), "adamw")
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    bare_optimizer = torch.optim.AdamW(bare.parameters(), lr=1e-4, fused=True)
+    stage.begin_epoch()
+    bare.train()
+    batches = endless(stage)
+    images = next(batches).views_BVCHW.flatten(0, 1)
+    waits: list[float] = []
+
+    def whole() -> None:
+        asked = time.perf_counter()
+        batch = next(batches)
+        waits.append(time.perf_counter() - asked)
+        set_learning_rates(optimizer, 1e-4)
+        optimizer.zero_grad()
+        loss, _ = stage.step(batch)
+        loss.backward()
+        clip_gradients(parameters, 3.0)
+        optimizer.step()
+
+    def encoder_alone() -> None:
+        bare_optimizer.zero_grad()
+        bare(images).sum().backward()
+        bare_optimizer.step()
+
+    ours, floor = median_seconds(whole, encoder_alone, rounds)
+    views_only, _ = median_seconds(
+        lambda: next(view_batches(train.images, train.labels_N, plan, 0)), lambda: None, rounds
+    )
+    _, seconds = faster_precision(encoder_alone, torch.device("cpu"))
+    waiting = statistics.median(waits)
+    return [
+        Row("stage-1 step", "ms", 1e3 * ours),
+        Row("bare encoder step, same images", "ms", 1e3 * floor),
+        Row("stage-1 step / bare encoder step", "ratio", ours / floor),
+        Row("making the views of one batch, alone", "ms", 1e3 * views_only),
+        Row("share of the step waiting for data", "share", waiting / ours),
+        Row("bfloat16 / float32, bare encoder step", "ratio", seconds["bf16"] / seconds["fp32"]),
+    ]
+
+
+def endless(stage: ContrastiveStage) -> Iterator[Batch]:
+    """The stage's batches, epoch after epoch."""
+    for epoch in itertools.count():
+        yield from stage.batches(epoch)
+
+
+def head_rows(count: int, live_epochs: int) -> list[Row]:
+    """Stage 2 by SGD for 100 epochs: features cached, and encoded live (timed on fewer epochs)."""
+    train = digits(count)
+    backbone = load_backbone("pico")
+    compute = Compute(torch.device("cpu"), "fp32", 256, 1)
+    plan = ViewPlan(backbone.input_spec, Augmentation(crop_scale=(0.35, 1.0)), 1, BATCH)
+
+    def train_head(settings: HeadSettings, epochs: int) -> float:
+        started = time.perf_counter()
+        stage = HeadStage(
+            backbone, fresh_head(backbone.dim, 10), train, train, settings, plan, compute
+        )
+        optimizer = build_optimizer(stage.parameter_groups(), "sgd")
+        for epoch in range(epochs):
+            stage.begin_epoch()
+            for batch in stage.batches(epoch):
+                optimizer.zero_grad()
+                loss, _ = stage.step(batch)
+                loss.backward()
+                set_learning_rates(optimizer, 0.1)
+                optimizer.step()
+        return time.perf_counter() - started
+
+    settings = HeadSettings(solver="sgd", batch_size=BATCH)
+    live = settings.model_copy(update={"features": "live"})
+    encode_once = train_head(settings, 0)
+    cached = statistics.median(train_head(settings, HEAD_EPOCHS) for _ in range(3))
+    an_epoch = (train_head(live, live_epochs) - encode_once / 2) / live_epochs
+    return [
+        Row(f"stage 2, {HEAD_EPOCHS} epochs on {count} images, cached", "s", cached),
+        Row(f"stage 2, {HEAD_EPOCHS} epochs on {count} images, live", "s", HEAD_EPOCHS * an_epoch),
+        Row("live / cached", "ratio", HEAD_EPOCHS * an_epoch / cached),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a minute's version")
+    quick = parser.parse_args().quick
+    rows = step_rows(rounds=5 if quick else 25)
+    rows += head_rows(count=512 if quick else 1797, live_epochs=2 if quick else 8)
+    write_rows(Path(__file__).parent / "results" / "step.csv", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Many runs of lacvit, each found again by its name: what search.py and table.py share."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lacvit import pipeline
+from lacvit.config import make_settings
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: the row it belongs to, its seed, and its settings as dotted keys."""
+
+    row: Mapping[str, str]  # the columns that tell it from other rows, such as arm and data set
+    seed: int
+    settings: Mapping[str, object]
+
+    @property
+    def name(self) -> str:
+        """Of its run folder."""
+        words = "_".join(str(value) for value in self.row.values())
+        return f"{words}_s{self.seed}".replace("/", "-").replace(" ", "")
+
+
+def run_all(jobs: Sequence[Job], output: Path, shard: str) -> None:
+    """Run every job of a shard (``1/2`` is the first of two); finished ones are left alone.
+
+    Jobs are dealt out in turn, so that shards of equal number run beside one another.
+    """
+    number, _, shards = shard.partition("/")
+    for index, job in enumerate(jobs):
+        if index % int(shards) != int(number) - 1:
+            continue
+        started = time.monotonic()
+        settings = make_settings(recipe={**job.settings, "seed": job.seed})
+        result = pipeline.train(settings, pipeline.Request(output=output / job.name))
+        seconds = time.monotonic() - started
+        print(f"{job.name}: {100 * result.accuracy:.2f} in {seconds:.0f} s", flush=True)
+
+
+def collect(jobs: Iterable[Job], output: Path, target: Path, split: str) -> list[dict[str, str]]:
+    """Write a CSV of the finished runs, a line each, with their accuracy on ``split``."""
+    lines = []
+    for job in jobs:
+        metrics = output / job.name / "evaluation" / "metrics.json"
+        status = output / job.name / "status.json"
+        if metrics.exists():
+            figures = json.loads(metrics.read_text())[split]
+            seconds = json.loads(status.read_text()).get("seconds", "")
+            lines.append(
+                {
+                    **job.row,
+                    "seed": str(job.seed),
+                    f"{split}_accuracy": f"{figures['accuracy']:.4f}",
+                    "images": str(figures["images"]),
+                    "seconds": str(seconds),
+                }
+            )
+    if lines:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        building = target.with_suffix(".part")
+        with building.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(lines)
+        building.replace(target)
+    return lines
+
+
+def summarise(lines: Sequence[Mapping[str, str]], keys: Sequence[str], figure: str) -> str:
+    """A Markdown table: mean and range over the seeds of each row."""
+    groups: dict[tuple[str, ...], list[float]] = {}
+    for line in lines:
+        groups.setdefault(tuple(line[key] for key in keys), []).append(100 * float(line[figure]))
+    rows = [f"| {' | '.join(keys)} | mean | least to most | runs |", "|" + "---|" * (len(keys) + 3)]
+    for group, values in groups.items():
+        mean = sum(values) / len(values)
+        spread = f"{min(values):.1f} to {max(values):.1f}"
+        rows.append(f"| {' | '.join(group)} | {mean:.1f} | {spread} | {len(values)} |")
+    return "\n".join(rows)

@@ -1,0 +1,83 @@
+"""What makes LaCViT win or lose, on validation data alone.
+
+One factor at a time around a base, on CIFAR-10 with 50 labelled images a class (500 more
+validate), pico, equal image passes for every arm. No test figure is read here.
+
+Command:  python experiments/search.py --data DATA/cifar10 --output runs/search --shard 1/2
+          (and 2/2 beside it, each with OMP_NUM_THREADS=1; then --collect)
+Hardware: 2 cores, no GPU.
+Time:     about 2 minutes a run and core; `--collect` says how many there are.
+Result:   experiments/results/search.csv and the table in docs/log.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from jobs import Job, collect, run_all, summarise
+
+SEEDS = (100, 101)  # never used by a table
+BASE: dict[str, object] = {"backbone.spec": "pico", "data.shots": 50, "contrastive.epochs": 50}
+RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
+SGD_RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
+
+# Factor -> value -> what it changes. The base itself is the row "base".
+FACTORS: dict[str, dict[str, dict[str, object]]] = {
+    "batch": {str(n): {"contrastive.batch_size": n} for n in (32, 64, 256)},
+    "temperature": {str(t): {"contrastive.temperature": t} for t in (0.05, 0.2, 0.4)},
+    "crop": {str(s): {"views.crop_scale": [s, 1.0]} for s in (0.15, 0.6)},
+    "colour": {
+        str(x): {f"views.{name}": x for name in ("brightness", "contrast", "saturation")}
+        for x in (0.0, 0.6)
+    },
+    "layer decay": {str(x): {"contrastive.layer_decay": x} for x in (0.55, 0.9, 1.0)},
+    "epochs": {str(n): {"contrastive.epochs": n} for n in (15, 100)},
+    "projection": {
+        "64": {"contrastive.projection_dim": 64},
+        "hidden 512": {"contrastive.projection_hidden": 512},
+    },
+    "weight decay": {str(x): {"contrastive.weight_decay": x} for x in (0.0, 0.3)},
+    "head strength": {str(c): {"head.strengths": [c]} for c in (0.001, 0.03, 1.0)},
+}
+
+
+def jobs(data: str) -> Iterator[Job]:
+    """The base of every arm, the learning rates of every arm, the factors of LaCViT."""
+    base = {**BASE, "data.path": data}
+    for seed in SEEDS:
+        for arm in ("linear-probe", "lacvit", "cross-entropy", "cross-entropy-paper"):
+            yield Job({"arm": arm, "factor": "base", "value": "-"}, seed, {**base, "method": arm})
+        for arm, section, rates in (
+            ("lacvit", "contrastive", RATES),
+            ("cross-entropy", "cross_entropy", RATES),
+            ("cross-entropy-paper", "cross_entropy", SGD_RATES),
+        ):
+            for lr in rates:
+                row = {"arm": arm, "factor": "lr", "value": f"{lr:g}"}
+                yield Job(row, seed, {**base, "method": arm, f"{section}.lr": lr})
+        for factor, values in FACTORS.items():
+            for value, changes in values.items():
+                row = {"arm": "lacvit", "factor": factor, "value": value}
+                yield Job(row, seed, {**base, "method": "lacvit", **changes})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--shard", default="1/1")
+    parser.add_argument("--collect", action="store_true", help="only write the table")
+    arguments = parser.parse_args()
+    planned = list(jobs(arguments.data))
+    if not arguments.collect:
+        run_all(planned, arguments.output, arguments.shard)
+    target = Path(__file__).parent / "results" / "search.csv"
+    lines = collect(planned, arguments.output, target, "validation")
+    print(f"{len(lines)} of {len(planned)} runs")
+    print(summarise(lines, ("arm", "factor", "value"), "validation_accuracy"))
+
+
+if __name__ == "__main__":
+    main()

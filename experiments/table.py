@@ -1,0 +1,73 @@
+"""The table of docs/results.md: four arms at equal image passes, on full test sets.
+
+Command:  python experiments/table.py --data DATA --pico-mae runs/pico-mae/pico-mae.pth \\
+              --output runs/table --shard 1/2
+          (and 2/2 beside it, each with OMP_NUM_THREADS=1; then --collect)
+Hardware: 2 cores, no GPU.
+Result:   experiments/results/table.csv, a line a run; docs/results.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from jobs import Job, collect, run_all, summarise
+
+SEEDS = (0, 1, 2)
+ARMS = ("linear-probe", "cross-entropy-paper", "cross-entropy", "lacvit")
+# Cell -> folder below DATA, and settings: enough passes for a few hundred steps of each arm.
+CELLS: dict[str, tuple[str, dict[str, object]]] = {
+    "cifar10 at 10": ("cifar10", {"data.shots": 10, "contrastive.epochs": 150}),
+    "cifar10 at 50": ("cifar10", {"data.shots": 50, "contrastive.epochs": 50}),
+    "cifar100 at 10": ("cifar100", {"data.shots": 10, "contrastive.epochs": 50}),
+    "flowers102": ("flowers102", {"contrastive.epochs": 50}),
+}
+LONG: dict[str, tuple[str, dict[str, object]]] = {
+    "cifar10 at 500": ("cifar10", {"contrastive.epochs": 50}),
+}
+
+
+def jobs(data: Path, backbones: dict[str, str], *, long: bool) -> Iterator[Job]:
+    """Every run, the short ones first."""
+    for seed in SEEDS[:1] if long else SEEDS:
+        for cell, (folder, changes) in (LONG if long else CELLS).items():
+            for backbone, spec in backbones.items():
+                for arm in ARMS:
+                    row = {"cell": cell, "backbone": backbone, "arm": arm}
+                    settings = {
+                        "data.path": str(data / folder),
+                        "backbone.spec": spec,
+                        "method": arm,
+                        **changes,
+                    }
+                    yield Job(row, seed, settings)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--pico-mae", type=Path, help="leave out to run pico alone")
+    parser.add_argument("--heads", type=int, default=4, help="attention heads of pico-mae")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--shard", default="1/1")
+    parser.add_argument("--long", action="store_true", help="CIFAR-10 at 500 a class, one seed")
+    parser.add_argument("--collect", action="store_true", help="only write the table")
+    arguments = parser.parse_args()
+    backbones = {"pico": "pico"}
+    if arguments.pico_mae:
+        path = arguments.pico_mae.resolve()
+        backbones["pico-mae"] = f"file:{path}?format=mae&heads={arguments.heads}"
+    planned = list(jobs(arguments.data, backbones, long=arguments.long))
+    if not arguments.collect:
+        run_all(planned, arguments.output, arguments.shard)
+    name = "table-500.csv" if arguments.long else "table.csv"
+    target = Path(__file__).parent / "results" / name
+    lines = collect(planned, arguments.output, target, "test")
+    print(f"{len(lines)} of {len(planned)} runs")
+    print(summarise(lines, ("cell", "backbone", "arm"), "test_accuracy"))
+
+
+if __name__ == "__main__":
+    main()
