@@ -206,11 +206,13 @@ def _batch(
     pool: Executor | None,
     part: npt.NDArray[np.int64],
 ) -> Batch:
-    pixels = _moved(images.get(part, pool), plan.device)
-    keys = [ViewKeys(plan.seed, epoch, view) for view in range(plan.views)]
-    views = [make_view(pixels, part, plan.spec, plan.augmentation, key, pool) for key in keys]
+    pixels = images.get(part, pool)
+    if isinstance(pixels, Tensor):
+        pixels = pixels.to(plan.device)
+    view = partial(make_view, pixels, part, plan.spec, plan.augmentation)
+    keys = [ViewKeys(plan.seed, epoch, number) for number in range(plan.views)]
     return Batch(
-        views_BVCHW=torch.stack(views, dim=1).to(plan.device),
+        views_BVCHW=torch.stack([view(key, pool=pool, device=plan.device) for key in keys], dim=1),
         labels_B=torch.from_numpy(labels[part]).to(plan.device),
         indices_B=torch.from_numpy(part).to(plan.device),
     )
@@ -223,11 +225,7 @@ def _evaluation_batch(
     pool: Executor | None,
     part: npt.NDArray[np.int64],
 ) -> Tensor:
-    return evaluation_view(_moved(images.get(part, pool), device), spec, pool).to(device)
-
-
-def _moved(images: Images, device: torch.device | str) -> Images:
-    return images.to(device) if isinstance(images, Tensor) else images
+    return evaluation_view(images.get(part, pool), spec, pool=pool, device=device)
 
 
 @contextmanager

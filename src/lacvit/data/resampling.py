@@ -1,10 +1,11 @@
 """Crop and resize uint8 images, antialiased and separable, as Pillow and torchvision do.
 
-Two ways, the same weights:
+Two ways, the same weights, columns before rows:
 
-- ``by_matrices``: a stack of one size, on any device. Each image has a small matrix for its rows
-  and one for its columns, with its own crop and mirroring in them; two batched products do all.
-- ``resize``: one image on the CPU, by torch's 8-bit kernel; rounded to 8 bits after each axis.
+- ``by_matrices``: a stack of one size, on any device. Each image has a small matrix for its
+  columns and one for its rows, with its own crop and mirroring in them; two batched products do
+  all, in float32.
+- ``resize``: torch's 8-bit kernel on the CPU, which rounds to 8 bits after each axis.
 
 Shape letters: B images, C = 3 channels, H x W their size, S the size of the result.
 """
@@ -51,25 +52,28 @@ class Axis:
 def by_matrices(
     images_BHWC: Tensor, down: Axis, across: Axis, interpolation: Interpolation
 ) -> Tensor:
-    """``rows @ channel @ columns.T`` for each image and channel: float32 (B, C, S, S), 0 to 1."""
+    """``rows @ channel @ columns.T`` for each image and channel: float32 (B, C, S, S), 0 to 1.
+
+    The cubic kernel overshoots at edges; 8-bit images are cut off there after each axis, and so
+    are these.
+    """
     b, h, w, _ = images_BHWC.shape
     planes_BHCW = images_BHWC.permute(0, 1, 3, 2).to(torch.float32).contiguous()
-    rows = down.matrix(h, interpolation).div_(255).expand(b, -1, -1)
-    columns = across.matrix(w, interpolation).expand(b, -1, -1)
-    short = torch.bmm(rows, planes_BHCW.view(b, h, 3 * w))
+    columns = across.matrix(w, interpolation).div_(255)
+    rows = down.matrix(h, interpolation)
     size = rows.shape[1]
-    narrow = torch.bmm(short.view(b, size * 3, w), columns.transpose(1, 2))
-    # The cubic kernel overshoots at edges; 8-bit images are cut off there, and so are these.
-    return narrow.view(b, size, 3, size).permute(0, 2, 1, 3).contiguous().clamp_(0, 1)
+    narrow = torch.bmm(planes_BHCW.view(b, h * 3, w), columns.transpose(1, 2)).clamp_(0, 1)
+    short = torch.bmm(rows, narrow.view(b, h, 3 * size)).clamp_(0, 1)
+    return short.view(b, size, 3, size).permute(0, 2, 1, 3).contiguous()
 
 
-def resize(planes_CHW: Tensor, size: tuple[int, int], interpolation: Interpolation) -> Tensor:
-    """One uint8 image, or a part of one, at another size; uint8."""
-    if planes_CHW.shape[1:] == size:
-        return planes_CHW
+def resize(planes_BCHW: Tensor, size: tuple[int, int], interpolation: Interpolation) -> Tensor:
+    """uint8 images of one size, on the CPU, at another size: uint8 (B, C, *size)."""
+    if planes_BCHW.shape[2:] == size:
+        return planes_BCHW
     return functional.interpolate(
-        planes_CHW[None], size=size, mode=interpolation, antialias=True, align_corners=False
-    )[0]
+        planes_BCHW, size=size, mode=interpolation, antialias=True, align_corners=False
+    )
 
 
 def _triangle(distance: Tensor) -> Tensor:

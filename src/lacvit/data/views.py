@@ -1,16 +1,17 @@
 """uint8 images to normalised float32 views: crop and resize, flip, colour, normalise.
 
-A stack of small images of one size (or any stack on an accelerator) is cropped and resized by
-matrices; others one by one by the 8-bit kernel, in threads where a pool is given. Which way is
-taken depends on the data set and the device, never on the batch.
+For a random view, a stack of small images of one size (or any stack on an accelerator) is
+cropped and resized by matrices; others one by one by the 8-bit kernel, in threads where a pool is
+given. Which way is taken depends on the data set and the device, never on the batch.
 
 Shape letters: B images, C = 3 channels, S the size of a view.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,15 +25,16 @@ from lacvit.input_spec import InputSpec
 
 __all__ = ["Augmentation", "Images", "Pixels", "ViewKeys", "evaluation_view", "make_view"]
 
+Item = TypeVar("Item")
 Pixels = npt.NDArray[np.uint8]
 
 # A uint8 stack (B, H, W, 3) of one size, or one uint8 array (H, W, 3) an image.
 Images = Tensor | Sequence[Pixels]
 
-# On a CPU, matrices beat the 8-bit kernel up to about this many pixels a side (benchmarks/data.py).
+# On a CPU, matrices beat the 8-bit kernel up to about this many pixels a side.
 LARGEST_BY_MATRICES = 64
 
-# An image whose sides differ more than this is not resized whole before its centre is cut out.
+# Of an image longer than this, its centre is resized alone: whole, it might not fit in memory.
 LONGEST_TO_SHORTEST = 16
 
 
@@ -42,7 +44,9 @@ def make_view(
     spec: InputSpec,
     augmentation: Augmentation,
     keys: ViewKeys,
+    *,
     pool: Executor | None = None,
+    device: torch.device | str = "cpu",
 ) -> Tensor:
     """One random view of each image, float32 (B, 3, S, S), normalised by ``spec``.
 
@@ -50,27 +54,38 @@ def make_view(
         images: uint8, a stack of one size (on any device) or a list of arrays.
         indices: (B,), the images' positions in the data set; they key the randomness.
         keys: seed, epoch and view, which key it too.
-        pool: threads that share a list of images; changes no pixel.
+        pool: threads that crop a list of images; changes no pixel.
+        device: where colours are changed and the view will be.
     """
     heights, widths = _sizes(images)
     choices = choose(augmentation, keys, indices, heights, widths)
     if isinstance(images, Tensor) and _small_enough(images, spec.size):
-        pixels = _crops_by_matrices(images, choices, spec)
+        pixels = _crops_by_matrices(images, choices, spec).to(device)
     else:
-        pixels = _crops_one_by_one(images, choices, spec, pool)
-    return _coloured(pixels, choices, augmentation, spec)
+        pixels = _to_unit(_crops_one_by_one(images, choices, spec, pool).to(device))
+    _change_colours_(pixels.flatten(2), choices, augmentation)
+    return _normalised(pixels, spec)
 
 
-def evaluation_view(images: Images, spec: InputSpec, pool: Executor | None = None) -> Tensor:
+def evaluation_view(
+    images: Images,
+    spec: InputSpec,
+    *,
+    pool: Executor | None = None,
+    device: torch.device | str = "cpu",
+) -> Tensor:
     """The one view that is evaluated: resize, crop the centre, normalise; (B, 3, S, S).
 
     The shorter side becomes ``round(size / crop_fraction)``, the longer one keeps the ratio
-    (rounded down, as torchvision and timm do).
+    (rounded down, as torchvision and timm do). Always by the 8-bit kernel, so that an image
+    is the same in a stack, in a list and alone.
     """
-    if isinstance(images, Tensor) and _small_enough(images, spec.size):
-        return _normalised(_centres_by_matrices(images, spec), spec)
-    centres = _each(lambda image: _centre(image, spec), images, pool)
-    return _normalised(_to_unit(torch.stack(centres)), spec)
+    if isinstance(images, Tensor):
+        centres = _centres(images.cpu().permute(0, 3, 1, 2), spec)
+    else:
+        singles = (torch.from_numpy(image).permute(2, 0, 1)[None] for image in images)
+        centres = torch.cat(_each(lambda single: _centres(single, spec), singles, pool))
+    return _normalised(_to_unit(centres.to(device)), spec)
 
 
 def _small_enough(images: Tensor, size: int) -> bool:
@@ -78,9 +93,9 @@ def _small_enough(images: Tensor, size: int) -> bool:
 
 
 def _each(
-    work: Callable[[Pixels | Tensor], Tensor], images: Images, pool: Executor | None
+    work: Callable[[Item], Tensor], items: Iterable[Item], pool: Executor | None
 ) -> list[Tensor]:
-    return list(map(work, images) if pool is None else pool.map(work, images))
+    return list(map(work, items) if pool is None else pool.map(work, items))
 
 
 def _sizes(images: Images) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -111,32 +126,26 @@ def _crops_one_by_one(
 
     def crop(row: int) -> Tensor:
         top, left, height, width = (int(side) for side in choices.boxes[row])
-        part = _planes(images[row])[:, top : top + height, left : left + width]
-        resized = resize(part, (spec.size, spec.size), spec.interpolation)
+        part = torch.as_tensor(images[row])[top : top + height, left : left + width]
+        resized = resize(part.permute(2, 0, 1)[None], (spec.size, spec.size), spec.interpolation)
         return resized.flip(-1) if choices.flipped[row] else resized
 
-    rows = range(len(images))
-    return torch.stack(list(map(crop, rows) if pool is None else pool.map(crop, rows)))
+    return torch.cat(_each(crop, range(len(images)), pool))
 
 
-def _coloured(
-    pixels: Tensor, choices: ViewChoices, augmentation: Augmentation, spec: InputSpec
-) -> Tensor:
-    """Crops with their colours changed, normalised; on the device where they are."""
-    pixels = _to_unit(pixels)
-    pixels_BCP = pixels.flatten(2)
+def _change_colours_(pixels_BCP: Tensor, choices: ViewChoices, augmentation: Augmentation) -> None:
+    """Jitter and grey, in place, on the device where the pixels are."""
     if augmentation.jitters:
-        factors = torch.from_numpy(choices.factors).to(pixels.device)
-        order = torch.from_numpy(choices.order).to(pixels.device)
+        factors = torch.from_numpy(choices.factors).to(pixels_BCP.device)
+        order = torch.from_numpy(choices.order).to(pixels_BCP.device)
         jitter_(pixels_BCP, factors, order)
     if augmentation.grey_probability > 0:
-        rows = torch.from_numpy(np.flatnonzero(choices.grey)).to(pixels.device)
+        rows = torch.from_numpy(np.flatnonzero(choices.grey)).to(pixels_BCP.device)
         pixels_BCP[rows] = grey(pixels_BCP[rows])[:, None].expand(-1, 3, -1)
-    return _normalised(pixels, spec)
 
 
 def _to_unit(pixels: Tensor) -> Tensor:
-    return pixels if pixels.is_floating_point() else pixels.to(torch.float32).div_(255)
+    return pixels.to(torch.float32).div_(255)
 
 
 def _normalised(pixels: Tensor, spec: InputSpec) -> Tensor:
@@ -146,12 +155,18 @@ def _normalised(pixels: Tensor, spec: InputSpec) -> Tensor:
     return pixels.sub_(mean).div_(std)
 
 
-def _planes(image: Pixels | Tensor) -> Tensor:
-    stored = image if isinstance(image, Tensor) else torch.from_numpy(image)
-    return stored.permute(2, 0, 1)
-
-
-# ---------------------------------------------------------------------- the centre
+def _centres(planes: Tensor, spec: InputSpec) -> Tensor:
+    """Resize uint8 images of one size, then cut out the centres: uint8 (B, 3, S, S)."""
+    h, w = planes.shape[2:]
+    target = _resized(h, w, spec)
+    top, left = (round((side - spec.size) / 2) for side in target)
+    if max(h, w) > LONGEST_TO_SHORTEST * min(h, w):
+        down = _part_of_resized(h, target[0], top, spec.size)
+        across = _part_of_resized(w, target[1], left, spec.size)
+        unit = by_matrices(planes.permute(0, 2, 3, 1), down, across, spec.interpolation)
+        return unit.mul_(255).round_().to(torch.uint8)
+    resized = resize(planes, target, spec.interpolation)
+    return resized[:, :, top : top + spec.size, left : left + spec.size]
 
 
 def _resized(h: int, w: int, spec: InputSpec) -> tuple[int, int]:
@@ -160,27 +175,6 @@ def _resized(h: int, w: int, spec: InputSpec) -> tuple[int, int]:
     return (short, short * w // h) if h <= w else (short * h // w, short)
 
 
-def _margin(length: int, size: int) -> int:
-    return round((length - size) / 2)
-
-
-def _centres_by_matrices(images: Tensor, spec: InputSpec) -> Tensor:
-    h, w = images.shape[1:3]
-    axes = []
-    for length, target in zip((h, w), _resized(h, w, spec), strict=True):
-        outputs = torch.arange(spec.size, device=images.device) + _margin(target, spec.size)
-        whole = torch.tensor([float(length)], device=images.device)
-        axes.append(Axis(torch.zeros_like(whole), whole, target, outputs[None]))
-    return by_matrices(images, axes[0], axes[1], spec.interpolation)
-
-
-def _centre(image: Pixels | Tensor, spec: InputSpec) -> Tensor:
-    """Resize one image, then cut out its centre: uint8 (3, S, S)."""
-    planes = _planes(image)
-    h, w = planes.shape[1:]
-    if max(h, w) > LONGEST_TO_SHORTEST * min(h, w):
-        unit = _centres_by_matrices(planes.permute(1, 2, 0)[None], spec)[0]
-        return unit.mul_(255).round_().to(torch.uint8)
-    resized = resize(planes, _resized(h, w, spec), spec.interpolation)
-    top, left = (_margin(side, spec.size) for side in resized.shape[1:])
-    return resized[:, top : top + spec.size, left : left + spec.size]
+def _part_of_resized(length: int, target: int, first: int, size: int) -> Axis:
+    outputs = torch.arange(first, first + size, dtype=torch.float32)[None]
+    return Axis(torch.zeros(1), torch.tensor([float(length)]), target, outputs)
