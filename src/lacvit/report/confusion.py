@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
 
 from lacvit.metrics.classification import confusion_matrix
 from lacvit.report.record import Integers, Predictions
@@ -33,16 +35,13 @@ def counts(predictions: Predictions) -> Integers:
 def side_by_side(counts_CC: Integers) -> Integers:
     """An order of the classes in which those that are confused stand near each other.
 
-    That of the Fiedler vector: the eigenvector of the second smallest eigenvalue of the
-    Laplacian of who is confused with whom, which minimises the sum of confusions times
-    squared distances.
+    The leaves of a tree by average linkage, turned so that neighbours are close.
     """
     shares_CC = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
-    weights_CC = shares_CC + shares_CC.T + 1e-6  # no class stands alone
-    np.fill_diagonal(weights_CC, 0)
-    laplacian_CC = np.diag(weights_CC.sum(axis=1)) - weights_CC
-    _, vectors = np.linalg.eigh(laplacian_CC)
-    return np.argsort(vectors[:, 1], kind="stable")
+    distances_CC = 1 - (shares_CC + shares_CC.T) / 2
+    np.fill_diagonal(distances_CC, 0)
+    tree = linkage(squareform(distances_CC, checks=False), "average", optimal_ordering=True)
+    return leaves_list(tree)
 
 
 def most_confused(predictions: Predictions, limit: int) -> list[Pair]:

@@ -122,11 +122,11 @@ def _loss(stage: StageRecord) -> str:
     if math.isfinite(start) and math.isfinite(floor) and start > floor:
         way = (start - losses[-1]) / (start - floor)
         return (
-            f"The loss ended at {figures(losses[-1])}: {percent(way, 0)} of the way from its value "
+            f"The loss came to {figures(losses[-1])}: {percent(way, 0)} of the way from its value "
             f"at start, ln(N{MINUS}1) = {figures(start)}, to its floor, {figures(floor)}."
         )
     if len(losses) == 1:
-        return f"The loss ended at {figures(losses[0])}."
+        return f"The loss came to {figures(losses[0])}."
     return f"The loss went from {figures(losses[0])} to {figures(losses[-1])}."
 
 

@@ -43,7 +43,6 @@ def write_report(run_folder: Path, thumbnails: Thumbnails | None = None) -> Path
 def _content(run: RunRecord, thumbnails: Thumbnails) -> dict[str, object]:
     figures = run.folder / "figures"
     evaluation = run.evaluation
-    root = run.data.root if run.data else ""
     content: dict[str, object] = {
         "run": run,
         "name": _name(run),
@@ -62,7 +61,7 @@ def _content(run: RunRecord, thumbnails: Thumbnails) -> dict[str, object]:
     }
     if evaluation is not None:
         content["confusion"] = sections.confusion_section(evaluation.predictions, figures)
-        content["mistakes"] = sections.mistakes_section(evaluation, root, thumbnails, figures)
+        content["mistakes"] = sections.mistakes_section(evaluation, thumbnails, figures)
         content["embedding"] = sections.embedding_section(evaluation, figures)
     if run.data is not None and run.data.counts:
         content["counts"] = sections.class_counts(run.data.counts, run.data.class_names)

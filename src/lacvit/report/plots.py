@@ -32,6 +32,8 @@ PANEL_INCHES = (3.5, 2.3)
 NAMED_CLASSES = 30  # above it a confusion matrix has no room for names and numbers
 SHADES = 24
 COLOURED_CLASSES = 10
+PICTURES_A_LINE = 8
+PICTURE = (1.12, 1.46)  # of a picture of side 1 with its caption and the gap to the next
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def confusion_inches(class_names: Sequence[str]) -> tuple[float, float]:
     size = len(class_names)
     if size > NAMED_CLASSES:
         return 5.2, 5.2
-    side = min(7.2, max(2.4, 0.38 * size)) + 0.09 * min(16, max(map(len, class_names))) + 0.5
+    side = min(7.2, max(2.4, 0.34 * size)) + 0.09 * min(16, max(map(len, class_names))) + 0.5
     return side, side
 
 
@@ -206,9 +208,37 @@ def _dots(axes: Axes, points_N2: Floats, colour: str, marker: str, group: str) -
     )
 
 
-def single(draw: Draw, inches: tuple[float, float] = PANEL_INCHES) -> Figure:
+def draw_pictures(axes: Axes, images: Sequence[Image8], captions: Sequence[str]) -> None:
+    """A grid of pictures, each with its caption of two lines below."""
+    width, height = PICTURE
+    for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        line, column = divmod(number, PICTURES_A_LINE)
+        tall, wide = (side / max(image.shape[:2]) for side in image.shape[:2])
+        left, top = column * width, line * height
+        extent = (
+            left + (1 - wide) / 2,
+            left + (1 + wide) / 2,
+            top + (1 + tall) / 2,
+            top + (1 - tall) / 2,
+        )
+        axes.imshow(image, extent=extent, interpolation="none")
+        axes.text(left, top + 1.06, caption, va="top", fontsize=7)
+    columns = min(len(images), PICTURES_A_LINE)
+    lines = math.ceil(len(images) / PICTURES_A_LINE)
+    axes.set_xlim(-0.1, columns * width)
+    axes.set_ylim(lines * height, -0.1)
+    axes.set_axis_off()
+
+
+def pictures_inches(count: int) -> tuple[float, float]:
+    """The figure that `draw_pictures` fills."""
+    columns, lines = min(count, PICTURES_A_LINE), math.ceil(count / PICTURES_A_LINE)
+    return 1.2 * (columns * PICTURE[0] + 0.1), 1.2 * (lines * PICTURE[1] + 0.1)
+
+
+def single(draw: Draw, inches: tuple[float, float], *, tight: bool = False) -> Figure:
     """One panel as a figure of its own. Call under `theme.drawing`."""
-    figure = new_figure(*inches)
+    figure = new_figure(*inches, tight=tight)
     draw(figure.add_subplot())
     return figure
 

@@ -14,8 +14,8 @@ from sklearn.manifold import TSNE
 from lacvit.report.record import Floats, Integers
 
 PCA_POINTS = 2_000
-# 0.7 to 1.6 s a panel on one core for 500 to 1,000 points (measured): t-SNE is what a report costs.
-TSNE_POINTS = 800
+# 0.7 s a panel on one core, 1.6 s for 1,000 points (measured): the dearest part of a report.
+TSNE_POINTS = 500
 TSNE_ITERATIONS = 400
 NEIGHBOURS = 10
 

@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 
 from lacvit.report import confusion, plots, theme
 from lacvit.report.curves import StageCurves, stage_curves
-from lacvit.report.plots import Image8
 from lacvit.report.projection import Plane, planes
 from lacvit.report.record import EvaluationRecord, Mistake, Predictions, RunRecord
 from lacvit.report.thumbnails import Thumbnails, inline, read_or_reason
@@ -25,7 +24,6 @@ from lacvit.report.words import FEATURES, clean, percent, shortened, whole
 MISTAKES = 24
 PAIRS = 12
 EMBEDDING_INCHES = (3.2, 3.0)
-PICTURE_INCHES = (1.3, 1.65)
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def confusion_section(predictions: Predictions | None, figures: Path) -> Confusi
 
 
 def mistakes_section(
-    evaluation: EvaluationRecord, root: str, thumbnails: Thumbnails, figures: Path
+    evaluation: EvaluationRecord, thumbnails: Thumbnails, figures: Path
 ) -> MistakesSection | None:
     """The most confident ones with their pictures; draws `mistakes.png`."""
     if not evaluation.mistakes:
@@ -119,18 +117,16 @@ def mistakes_section(
     shown = evaluation.mistakes[:MISTAKES]
     images, reason = read_or_reason(thumbnails, [mistake.path for mistake in shown])
     if images:
-        draws = [
-            partial(_draw_mistake, image=i, mistake=m) for i, m in zip(images, shown, strict=True)
-        ]
-        rows = [draws[start : start + 6] for start in range(0, len(draws), 6)]
-        _png(rows, PICTURE_INCHES, figures / "mistakes.png")
+        captions = [_mistake_words(mistake) for mistake in shown]
+        draw = partial(plots.draw_pictures, images=images, captions=captions)
+        with theme.drawing():
+            figure = plots.single(draw, plots.pictures_inches(len(images)), tight=True)
+        theme.png(figure, figures / "mistakes.png")
     return MistakesSection(
         shown=shown,
         thumbnails=tuple(map(inline, images)),
         total=len(evaluation.mistakes),
-        missing=""
-        if images
-        else f"The images cannot be read from {root or 'DATA'} any more ({reason}).",
+        missing=f"The images themselves cannot be shown: {reason}" if reason else "",
     )
 
 
@@ -190,7 +186,7 @@ def _plane_panel(plane: Plane, key: Sequence[int], kind: str) -> Panel:
         plots.draw_projection, points_N2=plane.points_N2, labels_N=plane.labels_N, key=key
     )
     name = f"{kind}-{''.join(letter for letter in plane.name if letter.isalnum())}"
-    return Panel(_svg(draw, EMBEDDING_INCHES, name, words), caption)
+    return Panel(_svg(draw, EMBEDDING_INCHES, name, words, tight=True), caption)
 
 
 def _draw_plane(axes: Axes, plane: Plane, key: Sequence[int]) -> None:
@@ -199,11 +195,9 @@ def _draw_plane(axes: Axes, plane: Plane, key: Sequence[int]) -> None:
     axes.set_title(f"{FEATURES.get(plane.name, plane.name)}\n{method}")
 
 
-def _draw_mistake(axes: Axes, image: Image8, mistake: Mistake) -> None:
-    axes.imshow(image)
-    axes.set_axis_off()
-    label, prediction = shortened(mistake.label, 14), shortened(mistake.prediction, 14)
-    axes.set_title(f"{label}\nas {prediction}, {percent(mistake.confidence)}", fontsize=7)
+def _mistake_words(mistake: Mistake) -> str:
+    label, prediction = shortened(mistake.label, 20), shortened(mistake.prediction, 14)
+    return f"{prediction} {percent(mistake.confidence)}\nlabelled {label}"
 
 
 def _titled(axes: Axes, draw: plots.Draw, title: str) -> None:
@@ -216,9 +210,11 @@ def _ends(values: Sequence[float]) -> str:
     return f"from {known[0]:.3g} to {known[-1]:.3g}" if known else "no values"
 
 
-def _svg(draw: plots.Draw, inches: tuple[float, float], name: str, words: str) -> Markup:
+def _svg(
+    draw: plots.Draw, inches: tuple[float, float], name: str, words: str, *, tight: bool = False
+) -> Markup:
     with theme.drawing():
-        figure = plots.single(draw, inches)
+        figure = plots.single(draw, inches, tight=tight)
     return theme.svg(figure, name, clean(words))
 
 

@@ -34,19 +34,20 @@ INKS: dict[str, tuple[str, str]] = {
     "wrong": ("#b8441a", "#f2955f"),
 }
 
-# Petroff 2021, "Accessible color sequences for data visualization": ten colours that stay apart
-# under the common colour vision deficiencies. The dark scheme lifts the two darkest.
+# Ten colours for classes, moved from those of Petroff 2021 ("Accessible color sequences for data
+# visualization") until, for each scheme, all pairs are at least 0.1 apart in OKLab as seen with
+# full, red-blind, green-blind and blue-blind vision; a test measures it.
 CLASS_COLOURS: tuple[tuple[str, str], ...] = (
-    ("#3f90da", "#3f90da"),
-    ("#ffa90e", "#ffa90e"),
-    ("#bd1f01", "#e0492c"),
-    ("#94a4a2", "#94a4a2"),
-    ("#832db6", "#ae68da"),
-    ("#a96b59", "#a96b59"),
-    ("#e76300", "#e76300"),
-    ("#b9ac70", "#b9ac70"),
-    ("#717581", "#7d818d"),
-    ("#92dadd", "#92dadd"),
+    ("#568bff", "#7b8efe"),
+    ("#efa716", "#ffd126"),
+    ("#9b0f09", "#cf5d07"),
+    ("#8d8bad", "#a791a3"),
+    ("#8c10d6", "#8a01fc"),
+    ("#a06257", "#a14556"),
+    ("#ca7c16", "#dda250"),
+    ("#a3b49d", "#b8e3be"),
+    ("#4f5185", "#416ea8"),
+    ("#63bef7", "#78c6fe"),
 )
 # Shape says the class a second time; neighbours in the colour sequence differ in shape.
 CLASS_MARKERS = ("o", "^", "s")
@@ -130,9 +131,18 @@ def drawing(salt: str = "lacvit") -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches; needs no display and no pyplot."""
-    return Figure(figsize=(width, height), layout="constrained")
+def new_figure(width: float, height: float, *, tight: bool = False) -> Figure:
+    """An empty figure of so many inches; needs no display and no pyplot.
+
+    Args:
+        tight: axes fill the figure, for those without ticks and names; else room is made for
+            these, which takes a few tenths of a second.
+    """
+    if not tight:
+        return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.04, hspace=0.04)
+    return figure
 
 
 def svg(figure: Figure, name: str, description: str) -> Markup:
