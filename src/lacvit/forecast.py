@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import math
-import resource
 import statistics
 import sys
 import time
@@ -42,7 +42,7 @@ class Forecast:
     other_seconds: float  # evaluation and report
     parameters: int
     trained: int
-    memory_bytes: int
+    memory_bytes: int | None  # at the most, as measured; unknown on Windows
 
     @property
     def seconds(self) -> float:
@@ -114,10 +114,13 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _peak_memory(device: torch.device) -> int:
+def _peak_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if sys.platform == "win32":  # has no `resource`
+        return None
+    resource = importlib.import_module("resource")
+    peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
@@ -129,7 +132,8 @@ def describe(plan: Forecast) -> list[str]:
             f"Stage {stage.name}: {stage.epochs} epochs, {stage.steps} steps, "
             f"about {in_words(stage.seconds)}"
         )
-    lines.append(f"Memory: about {plan.memory_bytes / 1e9:.1f} GB at a batch of this size")
+    if plan.memory_bytes is not None:
+        lines.append(f"Memory: about {plan.memory_bytes / 1e9:.1f} GB at a batch of this size")
     lines.append(f"Time: about {in_words(plan.seconds)} in all, from timed steps")
     return lines
 

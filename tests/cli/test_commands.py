@@ -1,0 +1,189 @@
+"""The commands, called in this process: what they print where, and how they exit."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from digit_folders import write_digit_folder
+from lacvit import pipeline
+from lacvit.cli.main import main
+
+FAST = ["--backbone", "pico", "--method", "linear-probe", "--set", "precision=fp32"]
+
+
+@pytest.fixture(autouse=True)
+def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "write_report", lambda folder: folder / "report.html")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_digit_folder(tmp_path_factory.mktemp("data") / "digits")
+
+
+@pytest.fixture(scope="module")
+def trained(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert exit_code(["train", str(digits), "--output", str(folder), "--quiet", *FAST]) == 0
+    return folder
+
+
+def exit_code(argv: list[str]) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(argv)
+    return int(left.value.code or 0)
+
+
+def assert_refused(argv: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, one clear message on stderr, no traceback, nothing on stdout."""
+    assert exit_code(argv) == 2
+    printed = capsys.readouterr()
+    said = " ".join(printed.err.split())
+    assert text in said, printed.err
+    assert "Traceback" not in said
+    assert printed.out == ""
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("lacvit 0.")
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["train", "--help"]) == 0
+    text = capsys.readouterr().out
+    for part in ("cross-entropy-paper", "--temperature", "--shots", "--dry-run", "--set"):
+        assert part in text, part
+
+
+def test_train_prints_the_result_and_what_comes_next(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = str(tmp_path / "run")
+    assert exit_code(["train", str(digits), "--output", output, *FAST]) == 0
+    printed = capsys.readouterr()
+    assert "Accuracy@1" in printed.out
+    assert f"lacvit predict {output}" in printed.out
+    assert "36 images in 3 classes" in printed.err
+    assert exit_code(["train", str(digits), "--output", output, *FAST]) == 0
+    assert "finished already" in capsys.readouterr().err
+
+
+def test_json_logs_are_json_on_stderr(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["train", str(digits), "--output", str(tmp_path / "run"), "--json-logs", *FAST]
+    assert exit_code(argv) == 0
+    events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert events[0] == "message"
+    assert events[-3:] == ["begin", "epoch", "end"]
+
+
+def test_dry_run_writes_nothing(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "run"
+    assert exit_code(["train", str(digits), "--output", str(output), "--dry-run", "--quiet"]) == 0
+    assert "Stage contrastive: 100 epochs" in capsys.readouterr().out
+    assert not output.exists()
+
+
+def test_predict_csv(trained: Path, digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(["predict", str(trained), str(digits / "digit 1"), "--format", "csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 12
+    assert rows[0].keys() >= {"path", "label", "probability"}
+    assert sum(row["label"] == "digit 1" for row in rows) >= 6
+
+
+def test_predict_jsonl_and_globs(
+    trained: Path, digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pattern = str(digits / "*" / "*.png")
+    argv = ["predict", str(trained), pattern, "--format", "jsonl", "--top", "2"]
+    assert exit_code(argv) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 36
+    assert rows[0]["top"][0]["label"] == rows[0]["label"]
+
+
+def test_predict_table_is_readable(
+    trained: Path, digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = next((digits / "digit 2").iterdir())
+    assert exit_code(["predict", str(trained), str(file), "--format", "table"]) == 0
+    assert "probability" in capsys.readouterr().out
+
+
+def test_evaluate_uses_every_image_of_a_folder_without_splits(
+    trained: Path, digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(["evaluate", str(trained), str(digits)]) == 0
+    assert " on 36 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["train"], "No images are named. Give a folder of class folders or a Parquet file"),
+        (["train", "nowhere"], "nowhere does not exist"),
+        (["train", "DIGITS", "--method", "magic"], "There is no method 'magic'. Choose one of:"),
+        (["train", "DIGITS", "--backbone", "pica"], "Did you mean 'pico'?"),
+        (["train", "DIGITS", "--backbone", "timm:vit_tinny_patch16_224"], "The nearest are: vit_"),
+        (["train", "DIGITS", "--device", "cuda:9"], "There is no device 'cuda:9' here"),
+        (["train", "DIGITS", "--set", "contrastive.epoch=3"], "'contrastive.epochs'"),
+        (["train", "DIGITS", "--set", "nonsense"], "--set takes section.key=value"),
+        (["train", "DIGITS", "--recipe", "none.toml"], "There is no recipe none.toml"),
+        (["train", "DIGITS", "--max-time", "soon"], "--max-time is 'soon'"),
+        (["train", "DIGITS", "--lr", "-1"], "contrastive.lr = -1.0"),
+        (["train", "DIGITS", "--image-size", "64"], "pico sees 32 x 32 pixels, not 64"),
+        (["train", "DIGITS", "--trainable", "last-99"], "more blocks than the"),
+        (
+            ["train", "DIGITS", "--method", "cross-entropy", "--temperature", "0.2"],
+            "contrastive.temperature has no effect with --method cross-entropy",
+        ),
+        (
+            ["train", "DIGITS", "--epochs", "3", "--set", "contrastive.epochs=4"],
+            "contrastive.epochs is 3 by its flag and 4 by --set",
+        ),
+        (["predict", "DIGITS", "x.png"], "There is no image at x.png"),
+        (["predict", "DIGITS", "DIGITS"], "holds no model"),
+        (["evaluate", "TRAINED", "nowhere"], "nowhere does not exist"),
+        (["report", "DIGITS"], "no run folder"),
+    ],
+)
+def test_bad_input_is_told_clearly(
+    argv: list[str],
+    text: str,
+    digits: Path,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = {"DIGITS": str(digits), "TRAINED": str(trained)}
+    assert_refused([places.get(word, word) for word in argv], text, capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_classes_are_refused_by_name(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_digit_folder(tmp_path / "other", classes=4)
+    assert_refused(
+        ["evaluate", str(trained), str(other)], "does not know the class digit 3", capsys
+    )
+
+
+def test_foreign_files_are_left_alone(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    precious = tmp_path / "thesis.txt"
+    precious.write_text("do not lose me")
+    argv = ["train", str(digits), "--output", str(tmp_path), "--overwrite", *FAST]
+    assert_refused(argv, "holds files of something else (thesis.txt)", capsys)
+    assert precious.read_text() == "do not lose me"

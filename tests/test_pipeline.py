@@ -1,0 +1,304 @@
+"""Whole runs on small real images: every arm, resuming, and what must not leak."""
+
+import csv
+import json
+import shutil
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+
+import lacvit
+from digit_folders import write_digit_folder, write_split_folder
+from lacvit import pipeline, planning
+from lacvit.arms import ARMS
+from lacvit.config import RunSettings, make_settings
+from lacvit.errors import InputError
+from lacvit.training.logs import Silence
+
+SMALL = {
+    "backbone.spec": "pico",
+    "contrastive.epochs": 3,
+    "contrastive.batch_size": 8,
+    "cross_entropy.batch_size": 8,
+    "head.strengths": [0.1, 1.0],
+    "precision": "fp32",
+}
+
+
+@pytest.fixture(autouse=True)
+def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports have tests of their own; here they only cost time."""
+    monkeypatch.setattr(pipeline, "write_report", lambda folder: folder / "report.html")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_digit_folder(tmp_path_factory.mktemp("data") / "digits")
+
+
+def small(data: Path, method: str = "lacvit", **changes: object) -> RunSettings:
+    recipe = {**SMALL, "data.path": str(data), "method": method, **changes}
+    return make_settings(recipe=recipe)
+
+
+def run(settings: RunSettings, output: Path, **how: object) -> pipeline.TrainResult:
+    return pipeline.train(settings, pipeline.Request(output=output, **how))
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        np.testing.assert_array_equal(tensor, second[name], err_msg=name)
+
+
+class Killed(BaseException):
+    """Stands for any end of the process."""
+
+
+class KillAt(Silence):
+    """Ends the process in the middle of an epoch, before its checkpoint."""
+
+    def __init__(self, stage: str, epoch: int) -> None:
+        self.place = (stage, epoch)
+        self.stage = ""
+        self.done = 0
+
+    def begin(self, stage: str, *, epochs: int, done: int) -> None:
+        self.stage, self.done = stage, done
+
+    def step(self, share: float) -> None:
+        if (self.stage, self.done) == self.place:
+            raise Killed
+
+    def epoch(self, epoch: int, scalars: Mapping[str, float]) -> None:
+        self.done = epoch + 1
+
+
+@pytest.mark.parametrize("method", list(ARMS))
+def test_every_arm_gives_a_model_and_every_file(method: str, digits: Path, tmp_path: Path) -> None:
+    result = run(small(digits, method), tmp_path / "run")
+    folder = result.run_folder
+    for name in (
+        "settings.toml",
+        "environment.json",
+        "data.json",
+        "status.json",
+        "evaluation/metrics.json",
+        "evaluation/per_class.csv",
+        "evaluation/predictions.parquet",
+        "evaluation/mistakes.csv",
+        "evaluation/features/test.safetensors",
+        "model/config.json",
+        "model/README.md",
+    ):
+        assert (folder / name).exists(), name
+    for stage in ARMS[method].stages:
+        epochs = [json.loads(line)["epoch"] for line in _lines(folder / stage / "metrics.jsonl")]
+        assert epochs == list(range(len(epochs)))
+        assert epochs
+    metrics = json.loads((folder / "evaluation/metrics.json").read_text())
+    assert result.accuracy == metrics["test"]["accuracy"]
+    predictions = pq.read_table(folder / "evaluation/predictions.parquet").to_pydict()
+    right = np.mean(np.array(predictions["label"]) == np.array(predictions["prediction"]))
+    assert right == pytest.approx(result.accuracy)
+    probabilities = np.array(predictions["probabilities"])
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
+    status = json.loads((folder / "status.json").read_text())
+    assert status["finished"] is True
+
+
+def test_the_evaluated_model_is_the_saved_one(digits: Path, tmp_path: Path) -> None:
+    folder = run(small(digits), tmp_path / "run").run_folder
+    moved = tmp_path / "elsewhere"
+    shutil.move(folder / "model", moved)
+    predictions = pq.read_table(folder / "evaluation/predictions.parquet").to_pydict()
+    files = [digits / path for path in predictions["path"]]
+    again = lacvit.load(moved).predict(files)
+    assert [p.label for p in again] == predictions["prediction"]
+    most = [max(row) for row in predictions["probabilities"]]
+    np.testing.assert_allclose([p.probability for p in again], most, rtol=1e-4)
+
+
+def test_equal_image_passes(digits: Path, tmp_path: Path) -> None:
+    resolved = {}
+    for method in ("lacvit", "cross-entropy", "cross-entropy-paper"):
+        folder = run(small(digits, method), tmp_path / method).run_folder
+        resolved[method] = tomllib.loads((folder / "settings.toml").read_text())
+    assert resolved["lacvit"]["contrastive"]["epochs"] == 3
+    assert resolved["cross-entropy"]["cross_entropy"]["epochs"] == 6  # 2 views an epoch there
+    assert resolved["cross-entropy-paper"]["cross_entropy"]["epochs"] == 1  # a tenth, rounded
+
+
+@pytest.mark.parametrize(
+    ("method", "stage"), [("lacvit", "contrastive"), ("cross-entropy", "cross_entropy")]
+)
+def test_a_killed_run_goes_on_to_the_same_weights(
+    method: str, stage: str, digits: Path, tmp_path: Path
+) -> None:
+    settings = small(digits, method)
+    run(settings, tmp_path / "whole")
+    request = pipeline.Request(output=tmp_path / "killed")
+    with pytest.raises(Killed):
+        pipeline.train(settings, request, progress=KillAt(stage, 1))
+    status = json.loads((tmp_path / "killed/status.json").read_text())
+    assert (status["stage"], status["epoch"], status["finished"]) == (stage, 1, False)
+    said: list[str] = []
+    watcher = Silence()
+    watcher.message = said.append  # type: ignore[method-assign]
+    pipeline.train(settings, request, progress=watcher)
+    assert any("Going on with the run" in text for text in said)
+    assert_same_weights(tmp_path / "whole", tmp_path / "killed")
+    whole, killed = (_lines(tmp_path / n / stage / "metrics.jsonl") for n in ("whole", "killed"))
+    assert [json.loads(line)["epoch"] for line in killed] == list(range(len(whole)))
+
+
+def test_a_finished_run_is_left_alone(digits: Path, tmp_path: Path) -> None:
+    settings = small(digits, "linear-probe")
+    first = run(settings, tmp_path / "run")
+    before = (tmp_path / "run/model/model.safetensors").stat().st_mtime_ns
+    again = run(settings, tmp_path / "run")
+    assert again.accuracy == first.accuracy
+    assert (tmp_path / "run/model/model.safetensors").stat().st_mtime_ns == before
+
+
+def test_another_run_in_the_folder_is_refused_then_replaced(digits: Path, tmp_path: Path) -> None:
+    run(small(digits, "linear-probe"), tmp_path / "run")
+    other = small(digits, "linear-probe", seed=1)
+    with pytest.raises(
+        InputError, match=r"holds another run: seed is 0 there, 1 here.*--overwrite"
+    ):
+        run(other, tmp_path / "run")
+    run(other, tmp_path / "run", overwrite=True)
+    assert tomllib.loads((tmp_path / "run/settings.toml").read_text())["seed"] == 1
+
+
+def test_the_recipe_of_a_run_repeats_it(digits: Path, tmp_path: Path) -> None:
+    run(small(digits), tmp_path / "first")
+    lacvit.train(settings=tmp_path / "first/settings.toml", output=tmp_path / "second")
+    assert_same_weights(tmp_path / "first", tmp_path / "second")
+
+
+def test_test_labels_change_no_weight(tmp_path: Path) -> None:
+    """Two data sets that differ in their test labels alone train to the same weights."""
+    sizes = {"train": 6, "val": 3, "test": 5}
+    honest = write_split_folder(tmp_path / "honest", sizes)
+    shuffled = shutil.copytree(honest, tmp_path / "shuffled")
+    rename_in_a_ring(shuffled / "test")
+    for method in ("lacvit", "cross-entropy", "linear-probe"):
+        results = {}
+        for data in (honest, shuffled):
+            results[data.name] = run(small(data, method), tmp_path / f"{method}-{data.name}")
+        assert_same_weights(tmp_path / f"{method}-honest", tmp_path / f"{method}-shuffled")
+        assert results["honest"].accuracy > results["shuffled"].accuracy
+
+
+def rename_in_a_ring(folder: Path) -> None:
+    names = sorted(path.name for path in folder.iterdir())
+    for name in names:
+        (folder / name).rename(folder / f"{name}.moved")
+    for name, following in zip(names, names[1:] + names[:1], strict=True):
+        (folder / f"{name}.moved").rename(folder / following)
+
+
+def test_shots_are_drawn_by_the_seed(digits: Path, tmp_path: Path) -> None:
+    drawn = {}
+    for seed in (0, 1):
+        settings = small(digits, "linear-probe", seed=seed, **{"data.shots": 2})
+        folder = run(settings, tmp_path / f"s{seed}").run_folder
+        drawn[seed] = json.loads((folder / "data.json").read_text())
+    counts = drawn[0]["counts"]
+    assert set(counts["train"].values()) == {2}
+    assert set(counts["validation"].values()) == {2}
+    assert drawn[0]["paths"]["test"] == drawn[1]["paths"]["test"]
+    assert drawn[0]["paths"]["train"] != drawn[1]["paths"]["train"]
+
+
+def test_a_live_head_trains_by_sgd(digits: Path, tmp_path: Path) -> None:
+    changes = {"head.solver": "sgd", "head.features": "live", "head.epochs": 2}
+    folder = run(small(digits, "linear-probe", **changes), tmp_path / "run").run_folder
+    assert [json.loads(x)["epoch"] for x in _lines(folder / "head/metrics.jsonl")] == [0, 1]
+
+
+def test_bad_data_leaves_nothing_behind(tmp_path: Path) -> None:
+    lonely = write_digit_folder(tmp_path / "lonely", classes=1)
+    with pytest.raises(InputError, match="class"):
+        run(small(lonely), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_few_unreadable_images_are_skipped_and_named(tmp_path: Path) -> None:
+    data = write_digit_folder(tmp_path / "data", classes=3, per_class=60)
+    (data / "digit 0" / "broken.png").write_bytes(b"no image")
+    said: list[str] = []
+    watcher = Silence()
+    watcher.message = said.append  # type: ignore[method-assign]
+    request = pipeline.Request(output=tmp_path / "run")
+    pipeline.train(small(data, "linear-probe"), request, progress=watcher)
+    assert any("broken.png" in text for text in said)
+    assert any("Skipped 1 unreadable of 181 images" in text for text in said)
+    strict = small(data, "linear-probe", **{"data.strict": True})
+    strict = small(data, "linear-probe", **{"data.strict": True})
+    with pytest.raises(InputError, match=r"broken\.png"):
+        run(strict, tmp_path / "strict")
+
+
+def test_the_plan_writes_nothing(digits: Path, tmp_path: Path) -> None:
+    request = pipeline.Request(output=tmp_path / "run")
+    lines = "\n".join(pipeline.plan(small(digits), request, Silence()))
+    assert not (tmp_path / "run").exists()
+    for part in ("lacvit", "pico", "3 classes", "Parameters:", "Stage contrastive: 3 epochs"):
+        assert part in lines, part
+
+
+def test_max_time_shortens_the_schedule(digits: Path, tmp_path: Path) -> None:
+    settings = small(digits, **{"contrastive.epochs": 100_000})
+    result = run(settings, tmp_path / "run", max_seconds=20.0)
+    resolved = tomllib.loads((result.run_folder / "settings.toml").read_text())
+    assert 1 <= resolved["contrastive"]["epochs"] < 100_000
+    with pytest.raises(InputError, match=r"--max-time leaves 1 s"):
+        run(settings, tmp_path / "never", max_seconds=1.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "pets-lacvit-pico-s0"),
+        ({"method": "cross-entropy", "seed": 3}, "pets-cross-entropy-pico-s3"),
+        ({"backbone.spec": "timm:vit_tiny.augreg"}, "pets-lacvit-timm-vit_tiny.augreg-s0"),
+        ({"backbone.spec": "file:/a/mae.pth?heads=3"}, "pets-lacvit-mae-s0"),
+    ],
+)
+def test_default_output(changes: dict[str, object], name: str) -> None:
+    settings = make_settings(recipe={"data.path": "some/pets", **changes})
+    assert planning.default_output(settings) == Path("runs") / name
+
+
+def test_python_interface(digits: Path, tmp_path: Path) -> None:
+    result = lacvit.train(
+        digits, output=tmp_path / "run", method="linear-probe", settings=small(digits)
+    )
+    model = lacvit.load(result.run_folder)
+    evaluation = lacvit.evaluate(model, digits)
+    assert len(evaluation.labels_N) == 36  # no splits there: every image
+    assert model.embed([digits / "digit 0" / "0000.png"]).shape == (1, model.backbone.dim)
+
+
+def test_mistakes_come_most_confident_first(digits: Path, tmp_path: Path) -> None:
+    folder = run(small(digits, "cross-entropy-paper"), tmp_path / "run").run_folder
+    with (folder / "evaluation/mistakes.csv").open() as file:
+        confidence = [float(row["confidence"]) for row in csv.DictReader(file)]
+    assert confidence == sorted(confidence, reverse=True)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines()
