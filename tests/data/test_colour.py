@@ -21,9 +21,9 @@ OPERATIONS = (
     torchvision.adjust_hue,
 )
 
-# Of values up to 1 in float32. One change: measured at most 4e-7, hue 1.4e-6. Four in a row
-# pass the error on, and hue divides it by the chroma where that is small: measured 4e-6.
-TOLERANCE, HUE_TOLERANCE, CHAIN_TOLERANCE = 1e-6, 4e-6, 1.5e-5
+# Of values up to 1 in float32, measured over 60 seeds: a blend at most 2.4e-7, hue 1.3e-6, all
+# four in a row 2.3e-6.
+TOLERANCE, HUE_TOLERANCE, CHAIN_TOLERANCE = 1e-6, 4e-6, 8e-6
 
 
 def pixels(batch: int = 6, seed: int = 0) -> Tensor:
@@ -50,7 +50,7 @@ def test_each_blend_is_torchvisions(operation, factor):
     torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(turns=st.floats(-0.5, 0.5, width=32), seed=st.integers(0, 100))
 def test_hue_is_torchvisions(turns, seed):
     before = pixels(seed=seed)

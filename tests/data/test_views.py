@@ -27,8 +27,9 @@ STRONG = Augmentation(
     jitter_probability=0.8,
     grey_probability=0.2,
 )
-# Colours in [0, 1] are divided by a std of at least 0.2; see test_colour for the chain's error.
-TOLERANCE = 1.5e-5 / 0.2
+# Pixels in [0, 1] are divided by a std of at least 0.2. The resampling's error (test_resampling)
+# passes through four colour changes, each of which may enlarge it 1.4 times.
+TOLERANCE = (1e-5 * 1.4**4 + 8e-6) / 0.2
 OPERATIONS = (
     functional.adjust_brightness,
     functional.adjust_contrast,
@@ -63,7 +64,7 @@ def torchvision_view(image: np.ndarray, choices, row: int, of: InputSpec, *, eig
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-@pytest.mark.parametrize(("height", "width", "size"), [(32, 32, 32), (40, 64, 24), (8, 8, 32)])
+@pytest.mark.parametrize(("height", "width", "size"), [(32, 32, 32), (40, 36, 24), (8, 8, 32)])
 def test_views_of_a_stack_are_torchvisions(interpolation, height, width, size):
     images = np.stack([noise(seed, height, width) for seed in range(40)])
     indices = np.arange(40) * 7
