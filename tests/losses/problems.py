@@ -6,9 +6,14 @@ D terms, two normalisations), a logit ``c eps / t``. So:
 
 * the value, a mean of ``logsumexp - mean``, is off by at most ``2 c eps / t``, and by ``eps`` times
   the largest intermediate, ``1 / t + ln N``;
-* a softmax entry is off by ``2 c eps / t`` of itself. The entries of all anchors sum to A and each
-  is used twice, the positives' too: the rows of dL/dz, each with its factor 1 / (A t), are off by
-  at most ``4 (2 c / t + c) eps / t`` in all. Normalisation divides that by the rows' lengths.
+* an entry P_ia of the softmax is off by ``2 c eps / t`` of itself, every other factor of
+  ``dL/dz_i = sum_a (P_ia + P_ai - Y_ia - Y_ai) z_a / (A t)`` by ``c eps`` (Y: 1 over the number of
+  positives). With W the sum of the four without their signs, row i is off by at most
+  ``(2 c / t + c) eps sum_a W_ia / (A t)``; normalisation divides that by the row's length.
+
+Measured over 6,000 cases, the largest errors are the whole of the value's bar and a tenth of the
+gradient's (the errors of a row's pairs partly cancel). In float64 the truth has an error as
+large: every test adds the bar of the truth's own arithmetic.
 """
 
 from __future__ import annotations
@@ -111,7 +116,20 @@ def value_bar(problem: Problem, eps: float) -> float:
 
 def gradient_bar(problem: Problem, eps: float) -> float:
     """What rounding alone may do to the gradient (Frobenius norm); see the head of this file."""
-    n, d = problem.embeddings.shape
+    x_ND = problem.embeddings.double()
+    n, d = x_ND.shape
     c, t = math.sqrt(d) + 4, problem.temperature
-    shortest = float(problem.embeddings.double().norm(dim=1).min()) if n else 1.0
-    return eps * 4 * (2 * c / t + c) / t / shortest
+    labels = problem.labels.long()
+    itself_NN = torch.eye(n, dtype=torch.bool)
+    positive_NN = ((labels[:, None] == labels) & ~itself_NN).double()
+    n_positives_N = positive_NN.sum(dim=1)
+    is_anchor_N = n_positives_N > 0
+    if not is_anchor_N.any():
+        return 0.0
+    length_N = x_ND.norm(dim=1)
+    z_ND = x_ND / length_N[:, None]
+    softmax_NN = (z_ND @ z_ND.T / t).masked_fill(itself_NN, -torch.inf).softmax(dim=1)
+    pull_NN = positive_NN / n_positives_N.clamp(min=1)[:, None]
+    weight_NN = softmax_NN * is_anchor_N[:, None] + pull_NN
+    weight_N = (weight_NN + weight_NN.T).sum(dim=1) / (is_anchor_N.sum() * t)
+    return float(eps * (2 * c / t + c) * (weight_N / length_N).norm())
