@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from problems import (
+from supcon_problems import (
     LABEL_DTYPES,
     Problem,
     gradient_bar,
