@@ -89,6 +89,7 @@ def test_views_of_unequal_images_are_torchvisions(interpolation):
     choices = choose(STRONG, KEYS, indices, heights, widths)
     of = spec(32, interpolation=interpolation)
     views = make_view(images, indices, of, STRONG, KEYS)
+    assert views.is_contiguous()
     expected = [
         torchvision_view(image, choices, row, of, eight_bits=True)
         for row, image in enumerate(images)

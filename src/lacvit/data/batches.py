@@ -94,7 +94,8 @@ def hold(
 
     With ``max_side``, an image whose shorter side is longer is shrunk to it (Lanczos), whether
     it is kept or not: large photographs then cost little, and views change little as long as
-    ``max_side`` is well above the size of a view.
+    ``max_side`` is well above the size of a view. Images that are compared with what ``predict``
+    sees need None.
 
     Raises:
         UnreadableImageError: an image cannot be decoded; ``find_unreadable`` finds all of them.

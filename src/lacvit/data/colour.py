@@ -32,16 +32,20 @@ def jitter_(pixels_BCP: Tensor, factors_B4: Tensor, order_B4: Tensor) -> Tensor:
 
     Args:
         factors_B4: brightness, contrast, saturation (1 changes nothing), hue (turns).
-        order_B4: which of the four comes first, second, ...
+        order_B4: which of the four comes first, second, ...; both on the CPU, so that no
+            accelerator has to be waited for.
     """
+    device = pixels_BCP.device
     for step in range(4):
-        operation = order_B4[:, step]
-        factor = factors_B4.gather(1, operation[:, None])[:, 0]
-        is_hue = operation == HUE
-        turned = (is_hue & (factor != 0)).nonzero()[:, 0]
-        _blend_(pixels_BCP, factor.masked_fill(is_hue, 1), operation)
-        if len(turned):
-            pixels_BCP[turned] = turn_hue(pixels_BCP[turned], factor[turned])
+        operation_B = order_B4[:, step]
+        factor_B = factors_B4.gather(1, operation_B[:, None])[:, 0]
+        is_hue = operation_B == HUE
+        rows = (is_hue & (factor_B != 0)).nonzero()[:, 0]
+        blend_B = factor_B.masked_fill(is_hue, 1)
+        _blend_(pixels_BCP, blend_B.to(device), operation_B.to(device))
+        if len(rows):
+            there = rows.to(device)
+            pixels_BCP[there] = turn_hue(pixels_BCP[there], factor_B[rows].to(device))
     return pixels_BCP
 
 

@@ -138,16 +138,14 @@ def _crops_one_by_one(
 def _change_colours_(pixels_BCP: Tensor, choices: ViewChoices, augmentation: Augmentation) -> None:
     """Jitter and grey, in place, on the device where the pixels are."""
     if augmentation.jitters:
-        factors = torch.from_numpy(choices.factors).to(pixels_BCP.device)
-        order = torch.from_numpy(choices.order).to(pixels_BCP.device)
-        jitter_(pixels_BCP, factors, order)
+        jitter_(pixels_BCP, torch.from_numpy(choices.factors), torch.from_numpy(choices.order))
     if augmentation.grey_probability > 0:
         rows = torch.from_numpy(np.flatnonzero(choices.grey)).to(pixels_BCP.device)
         pixels_BCP[rows] = grey(pixels_BCP[rows])[:, None].expand(-1, 3, -1)
 
 
 def _to_unit(pixels: Tensor) -> Tensor:
-    return pixels.to(torch.float32).div_(255)
+    return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
 def _normalised(pixels: Tensor, spec: InputSpec) -> Tensor:
