@@ -1,0 +1,46 @@
+"""The settings of a run, and where they come from.
+
+``--help``, ``settings.toml``, the docs and the checks are made from the fields of ``settings``. A
+run's settings come, each beating the one before, from the defaults, the arm's overrides, a recipe
+(TOML), ``--set`` and flags. ``"auto"`` is resolved by the pipeline before anything is trained.
+"""
+
+from lacvit.config.settings import (
+    BackboneSettings,
+    ContrastiveSettings,
+    CrossEntropySettings,
+    DataSettings,
+    EvaluationSettings,
+    HeadSettings,
+    OptimizerSettings,
+    RunSettings,
+    Settings,
+    ViewSettings,
+)
+from lacvit.config.sources import (
+    all_keys,
+    describe,
+    flatten,
+    make_settings,
+    parse_assignment,
+    read_recipe,
+)
+
+__all__ = [
+    "BackboneSettings",
+    "ContrastiveSettings",
+    "CrossEntropySettings",
+    "DataSettings",
+    "EvaluationSettings",
+    "HeadSettings",
+    "OptimizerSettings",
+    "RunSettings",
+    "Settings",
+    "ViewSettings",
+    "all_keys",
+    "describe",
+    "flatten",
+    "make_settings",
+    "parse_assignment",
+    "read_recipe",
+]

@@ -1,0 +1,194 @@
+"""Where settings come from: recipes, ``--set`` and flags, checked all at once."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from lacvit.arms import DEFAULT_ARM, Arm, find_arm
+from lacvit.config.settings import RunSettings
+from lacvit.errors import InputError
+
+STAGE_SECTIONS = ("contrastive", "cross_entropy", "head")
+
+
+def all_keys(model: type[BaseModel] = RunSettings, prefix: str = "") -> dict[str, str]:
+    """Dotted name of every setting, with its one-line description."""
+    keys: dict[str, str] = {}
+    for name, info in model.model_fields.items():
+        annotation = info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            keys |= all_keys(annotation, f"{prefix}{name}.")
+        else:
+            keys[prefix + name] = info.description or ""
+    return keys
+
+
+def describe(key: str) -> str:
+    """The one-line description of a dotted setting."""
+    return all_keys()[key]
+
+
+def read_recipe(path: Path) -> dict[str, object]:
+    """A recipe's settings as dotted keys.
+
+    Raises:
+        InputError: no such file, or not TOML.
+    """
+    try:
+        return flatten(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise InputError(f"There is no recipe {path}. Give a TOML file of settings.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"The recipe {path} cannot be read: {error}.") from None
+
+
+def parse_assignment(text: str) -> tuple[str, object]:
+    """``section.key=value`` of ``--set``; the value is TOML, or else a bare string.
+
+    Raises:
+        InputError: there is no ``=``.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set takes section.key=value, got {text!r}.")
+    try:
+        return key.strip(), tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Nested tables as dotted keys."""
+    flat: dict[str, object] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _nest(flat: Mapping[str, object]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        section, _, name = key.rpartition(".")
+        (nested.setdefault(section, {}) if section else nested)[name] = value
+    return nested
+
+
+def make_settings(
+    *,
+    recipe: Mapping[str, object] | None = None,
+    assignments: Iterable[tuple[str, object]] = (),
+    flags: Mapping[str, object] | None = None,
+) -> RunSettings:
+    """Settings from all their sources, as dotted keys.
+
+    Raises:
+        InputError: every fault at once: unknown keys (with the nearest), values out of range, a
+            flag and a ``--set`` that disagree, a setting that the chosen arm cannot use.
+    """
+    recipe = dict(recipe or {})
+    assigned = dict(assignments)
+    flags = {key: value for key, value in (flags or {}).items() if value is not None}
+    known = all_keys()
+    faults = [
+        f"{key} is {flags[key]!r} by its flag and {assigned[key]!r} by --set; give one of them."
+        for key in sorted(flags.keys() & assigned.keys())
+        if flags[key] != assigned[key]
+    ]
+    faults += [
+        f"There is no setting {key!r}.{_nearest(key, known)}"
+        for key in recipe | assigned
+        if key not in known
+    ]
+    given = {key: value for key, value in (recipe | assigned | flags).items() if key in known}
+    overrides: Mapping[str, object] = {}
+    try:
+        name, arm = _arm(given)
+        overrides = arm.overrides
+        faults += _unusable(name, arm, given, [k for k in assigned | flags if k in known])
+    except InputError as error:
+        faults.append(str(error))
+    values = dict(overrides) | given
+    try:
+        settings = RunSettings.model_validate(_nest(values))
+    except ValidationError as error:
+        faults += _out_of_range(error, values)
+        settings = RunSettings()
+    faults += _contradictions(settings)
+    if faults:
+        raise InputError("\n".join(faults))
+    return settings
+
+
+def _arm(given: Mapping[str, object]) -> tuple[str, Arm]:
+    name = str(given.get("method", "auto"))
+    name = DEFAULT_ARM if name == "auto" else name
+    return name, find_arm(name)
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    return f" The nearest is {near[0]!r}." if near else ""
+
+
+def _unusable(name: str, arm: Arm, given: Mapping[str, object], asked: Iterable[str]) -> list[str]:
+    """Settings that were asked for by hand and that nothing in the arm reads."""
+    live = given.get("head.features") == "live"
+    exact = given.get("head.solver", "exact") == "exact"
+    stages = ", ".join(arm.stages)
+    faults = []
+    for key in asked:
+        section = key.split(".")[0]
+        # Tuned cross-entropy spends the contrastive stage's passes and starts from a probe.
+        elsewhere = "cross_entropy" in arm.stages and key in (
+            "contrastive.epochs",
+            "head.strengths",
+        )
+        if section in STAGE_SECTIONS and section not in arm.stages and not elsewhere:
+            faults.append(
+                f"{key} has no effect with --method {name}, whose stages are {stages}; "
+                f"leave it out or choose another method."
+            )
+        elif not arm.trains_encoder and (
+            key == "backbone.trainable" or (section == "views" and not live)
+        ):
+            faults.append(
+                f"{key} has no effect with --method {name}, which leaves the backbone as it is; "
+                f"leave it out or choose another method."
+            )
+        elif exact and key in ("head.lr", "head.batch_size"):
+            faults.append(f"{key} has no effect with head.solver=exact; set head.solver=sgd.")
+    return faults
+
+
+def _contradictions(settings: RunSettings) -> list[str]:
+    head = settings.head
+    if head.solver == "exact" and head.features == "live":
+        return [
+            "head.features=live needs head.solver=sgd: the exact solver reads each image once. "
+            "Set head.solver=sgd, or leave head.features at cached."
+        ]
+    return []
+
+
+def _out_of_range(error: ValidationError, values: Mapping[str, object]) -> list[str]:
+    """One line a setting: its value, what is wrong with it, and what the setting is."""
+    known = all_keys()
+    wrong: dict[str, str] = {}
+    for fault in error.errors():
+        loc = [str(part) for part in fault["loc"]]
+        key = next(k for n in range(len(loc), 0, -1) if (k := ".".join(loc[:n])) in known)
+        message = fault["msg"].removeprefix("Value error, ")
+        if key not in wrong:
+            wrong[key] = message
+        elif message == "Input should be 'auto'":
+            wrong[key] += ", or 'auto'"
+    return [f"{key} = {values[key]!r}: {said} ({known[key]})." for key, said in wrong.items()]

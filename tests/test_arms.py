@@ -1,0 +1,38 @@
+"""The table of arms: its names, its stages, and the refusal of any other name."""
+
+import pytest
+
+from lacvit.arms import ARMS, DEFAULT_ARM, find_arm
+from lacvit.errors import InputError
+
+STAGES = {
+    "linear-probe": ("head",),
+    "cross-entropy": ("cross_entropy",),
+    "cross-entropy-paper": ("cross_entropy",),
+    "cross-entropy-refit": ("cross_entropy", "head"),
+    "lacvit": ("contrastive", "head"),
+}
+
+
+def test_the_arms_are_the_documented_ones() -> None:
+    assert {name: arm.stages for name, arm in ARMS.items()} == STAGES
+    assert DEFAULT_ARM == "lacvit"
+
+
+@pytest.mark.parametrize("name", list(STAGES))
+def test_an_arm_trains_the_encoder_unless_it_is_a_probe(name: str) -> None:
+    assert find_arm(name).trains_encoder is (name != "linear-probe")
+
+
+def test_an_arm_cannot_be_changed() -> None:
+    overrides = find_arm("lacvit").overrides
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        overrides["seed"] = 1  # type: ignore[index]
+
+
+def test_another_name_is_refused_with_all_names() -> None:
+    with pytest.raises(InputError) as refused:
+        find_arm("lacvitt")
+    lines = str(refused.value).splitlines()
+    assert lines[0] == "There is no method 'lacvitt'. Choose one of:"
+    assert [line.split()[0] for line in lines[1:]] == list(STAGES)

@@ -1,0 +1,288 @@
+"""Settings: every source, every fault at once, and a file that repeats the run."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from lacvit.arms import ARMS
+from lacvit.config import (
+    RunSettings,
+    all_keys,
+    describe,
+    flatten,
+    make_settings,
+    parse_assignment,
+    read_recipe,
+)
+from lacvit.errors import InputError
+from lacvit.run_folder import write_toml
+
+
+def refusal(**sources: object) -> str:
+    with pytest.raises(InputError) as refused:
+        make_settings(**sources)  # type: ignore[arg-type]
+    return str(refused.value)
+
+
+def models(model: type[BaseModel] = RunSettings) -> list[type[BaseModel]]:
+    below = [
+        info.annotation
+        for info in model.model_fields.values()
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
+    ]
+    return [model, *(deeper for section in below for deeper in models(section))]
+
+
+def test_every_setting_has_one_line_of_description() -> None:
+    keys = all_keys()
+    assert len(keys) > 50
+    for key, text in keys.items():
+        assert text, key
+        assert len(text.splitlines()) == 1, key
+        assert len(text) <= 100, key
+    assert describe("contrastive.temperature") == keys["contrastive.temperature"]
+
+
+def test_every_section_is_frozen_closed_and_finite() -> None:
+    assert len(models()) == 8
+    for model in models():
+        assert model.model_config["frozen"], model
+        assert model.model_config["extra"] == "forbid", model
+        assert model.model_config["allow_inf_nan"] is False, model
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        ({}, 0.1),
+        ({"recipe": {"contrastive.temperature": 0.2}}, 0.2),
+        (
+            {
+                "recipe": {"contrastive.temperature": 0.2},
+                "assignments": [("contrastive.temperature", 0.3)],
+            },
+            0.3,
+        ),
+        (
+            {
+                "recipe": {"contrastive.temperature": 0.2},
+                "flags": {"contrastive.temperature": 0.4},
+            },
+            0.4,
+        ),
+        (
+            {
+                "recipe": {"contrastive.temperature": 0.2},
+                "flags": {"contrastive.temperature": None},
+            },
+            0.2,
+        ),
+        (
+            {
+                "assignments": [("contrastive.temperature", 0.4)],
+                "flags": {"contrastive.temperature": 0.4},
+            },
+            0.4,
+        ),
+    ],
+)
+def test_each_source_beats_the_one_before(sources: dict[str, object], expected: float) -> None:
+    assert make_settings(**sources).contrastive.temperature == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("source", ["recipe", "assignments", "flags"])
+def test_an_arms_overrides_beat_defaults_and_nothing_else(source: str) -> None:
+    plain = make_settings(flags={"method": "cross-entropy-paper"})
+    assert plain.cross_entropy.optimizer == "sgd"
+    assert plain.cross_entropy.decay_all
+    assert plain.views.crop_scale == (0.2, 1.0)
+    given: dict[str, object] = {"method": "cross-entropy-paper", "cross_entropy.optimizer": "adamw"}
+    asked = list(given.items()) if source == "assignments" else given
+    chosen = make_settings(**{source: asked})  # type: ignore[arg-type]
+    assert chosen.cross_entropy.optimizer == "adamw"
+    assert chosen.cross_entropy.decay_all
+
+
+@pytest.mark.parametrize("name", list(ARMS))
+def test_every_override_of_every_arm_is_a_setting(name: str) -> None:
+    assert ARMS[name].overrides.keys() <= all_keys().keys()
+    settings = make_settings(flags={"method": name})
+    for key, value in ARMS[name].overrides.items():
+        assert flatten(settings.model_dump())[key] == value, key
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("contrastive.temprature", "contrastive.temperature"),
+        ("contrasive.epochs", "contrastive.epochs"),
+        ("crossentropy.lr", "cross_entropy.lr"),
+        ("sed", "seed"),
+    ],
+)
+@pytest.mark.parametrize("source", ["recipe", "assignments"])
+def test_an_unknown_key_names_the_nearest(key: str, nearest: str, source: str) -> None:
+    given = {key: 1} if source == "recipe" else [(key, 1)]
+    assert refusal(**{source: given}) == (
+        f"There is no setting {key!r}. The nearest is {nearest!r}."
+    )
+
+
+def test_a_key_like_no_other_is_refused_without_a_guess() -> None:
+    assert refusal(recipe={"zzz": 1}) == "There is no setting 'zzz'."
+
+
+def test_all_faults_are_told_at_once() -> None:
+    text = refusal(
+        recipe={"contrastive.temprature": 1, "seed": -1, "method": "lacvitt"},
+        assignments=[("contrastive.batch_size", 1), ("device", "cpu"), ("head.epochs", 0)],
+        flags={"device": "mps"},
+    )
+    for part in (
+        "device is 'mps' by its flag and 'cpu' by --set; give one of them.",
+        "There is no setting 'contrastive.temprature'.",
+        "There is no method 'lacvitt'. Choose one of:",
+        "seed = -1: Input should be greater than or equal to 0 (draws",
+        "contrastive.batch_size = 1: Input should be greater than or equal to 2 (images",
+        "head.epochs = 0: Input should be greater than or equal to 1, or 'auto' (iterations",
+    ):
+        assert part in text, part
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("contrastive.temperature", 0.0, "greater than 0"),
+        ("contrastive.temperature", float("nan"), "finite number"),
+        ("contrastive.temperature", float("inf"), "finite number"),
+        ("contrastive.weight_decay", float("nan"), "finite number"),
+        ("contrastive.clip_norm", float("inf"), "finite number"),
+        ("contrastive.lr", float("nan"), "finite number, or 'auto'"),
+        ("contrastive.lr", 0, "greater than 0, or 'auto'"),
+        ("contrastive.lr", "fast", "valid number, unable to parse"),
+        ("contrastive.optimizer", "adam", "'adamw' or 'sgd'"),
+        ("contrastive.epochs", 0, "greater than or equal to 1"),
+        ("contrastive.epochs", 1.5, "valid integer"),
+        ("contrastive.projection_hidden", 0, "greater than or equal to 1, or 'auto'"),
+        ("contrastive.warmup", 1.0, "less than 1"),
+        ("contrastive.layer_decay", 0.0, "greater than 0"),
+        ("cross_entropy.epochs", -3, "greater than or equal to 1, or 'auto'"),
+        ("cross_entropy.label_smoothing", 1.0, "less than 1"),
+        ("head.strengths", [], "at least 1 item"),
+        ("head.strengths", [1.0, 0.0], "greater than 0"),
+        ("head.strengths", 0.1, "valid tuple"),
+        ("views.crop_scale", [0.5, 0.2], "needs two numbers, 0 < least <= most <= 1"),
+        ("views.crop_scale", [0.5], "Field required"),
+        ("views.crop_scale", [float("nan"), 1.0], "finite number"),
+        ("views.hue", 0.6, "less than or equal to 0.5"),
+        ("data.path", "", "at least 1 character"),
+        ("data.validation_fraction", 1.0, "less than 1"),
+        ("backbone.trainable", "last-0", "all, or last-N blocks"),
+        ("backbone.trainable", "half", "all, or last-N blocks"),
+        ("workers", 0, "greater than or equal to 1, or 'auto'"),
+        ("precision", "fp16", "'auto', 'fp32' or 'bf16'"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(key: str, value: object, said: str) -> None:
+    text = refusal(recipe={key: value})
+    assert text.startswith(f"{key} = {value!r}: ")
+    assert said in text
+    assert text.endswith(f"({describe(key)}).")
+    assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "value", "why"),
+    [
+        ("cross-entropy", "contrastive.temperature", 0.2, "whose stages are cross_entropy"),
+        ("cross-entropy", "head.epochs", 5, "whose stages are cross_entropy"),
+        ("linear-probe", "contrastive.epochs", 5, "whose stages are head"),
+        ("lacvit", "cross_entropy.lr", 0.1, "whose stages are contrastive, head"),
+        ("linear-probe", "views.flip", 0.0, "which leaves the backbone as it is"),
+        ("linear-probe", "backbone.trainable", "last-1", "which leaves the backbone as it is"),
+        ("lacvit", "head.lr", 0.1, "head.solver=exact; set head.solver=sgd."),
+    ],
+)
+@pytest.mark.parametrize("by_flag", [True, False])
+def test_what_the_arm_cannot_use_is_refused(
+    method: str, key: str, value: object, why: str, by_flag: bool
+) -> None:
+    if by_flag:
+        text = refusal(flags={"method": method, key: value})
+    else:
+        text = refusal(flags={"method": method}, assignments=[(key, value)])
+    assert text.startswith(f"{key} has no effect with ")
+    assert why in text
+    # A recipe may hold the settings of every arm: settings.toml does.
+    make_settings(recipe={key: value}, flags={"method": method})
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "value"),
+    [
+        ("cross-entropy", "contrastive.epochs", 5),
+        ("cross-entropy", "head.strengths", [1.0]),
+        ("cross-entropy", "views.flip", 0.0),
+        ("lacvit", "backbone.trainable", "last-2"),
+    ],
+)
+def test_what_an_arm_uses_in_passing_is_allowed(method: str, key: str, value: object) -> None:
+    make_settings(flags={"method": method}, assignments=[(key, value)])
+
+
+def test_live_views_of_the_head_may_be_set_without_an_encoder_stage() -> None:
+    live = [("head.solver", "sgd"), ("head.features", "live"), ("views.flip", 0.0)]
+    settings = make_settings(flags={"method": "linear-probe"}, assignments=[*live, ("head.lr", 1)])
+    assert settings.views.flip == 0.0
+
+
+def test_live_features_need_the_sgd_solver() -> None:
+    text = refusal(recipe={"head.features": "live"})
+    assert text.startswith("head.features=live needs head.solver=sgd")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value"),
+    [
+        ("contrastive.epochs=5", "contrastive.epochs", 5),
+        ("contrastive.lr = 1e-3", "contrastive.lr", 1e-3),
+        ("views.crop_scale=[0.2, 1.0]", "views.crop_scale", [0.2, 1.0]),
+        ("contrastive.lr=auto", "contrastive.lr", "auto"),
+        ('data.path="a=b"', "data.path", "a=b"),
+        ("data.path=C:\\photos", "data.path", "C:\\photos"),
+        ("data.strict=true", "data.strict", True),
+    ],
+)
+def test_an_assignment_is_toml_or_a_bare_string(text: str, key: str, value: object) -> None:
+    assert parse_assignment(text) == (key, value)
+
+
+@pytest.mark.parametrize("text", ["contrastive.epochs", "=5", ""])
+def test_an_assignment_needs_a_key_and_a_value(text: str) -> None:
+    with pytest.raises(InputError) as refused:
+        parse_assignment(text)
+    assert str(refused.value) == f"--set takes section.key=value, got {text!r}."
+
+
+@pytest.mark.parametrize("name", list(ARMS))
+def test_the_settings_file_repeats_the_run(name: str, tmp_path: Path) -> None:
+    settings = make_settings(
+        recipe={"data.path": 'photos "2024" \\ é', "data.shots": 10, "head.strengths": [0.1, 3]},
+        flags={"method": name, "seed": 7, "backbone.spec": "file:a.pth?heads=6"},
+    )
+    write_toml(tmp_path / "settings.toml", settings.model_dump(mode="json"))
+    assert make_settings(recipe=read_recipe(tmp_path / "settings.toml")) == settings
+
+
+def test_a_recipe_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    missing, broken, binary = (tmp_path / name for name in ("no.toml", "broken.toml", "b.toml"))
+    broken.write_text("a = [1")
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError) as refused:
+        read_recipe(missing)
+    assert str(refused.value) == f"There is no recipe {missing}. Give a TOML file of settings."
+    for path in (broken, binary, tmp_path):
+        with pytest.raises(InputError) as refused:
+            read_recipe(path)
+        assert str(refused.value).startswith(f"The recipe {path} cannot be read: ")
