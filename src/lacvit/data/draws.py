@@ -39,7 +39,8 @@ def epoch_order(n: int, *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
 def _key(*parts: int) -> np.uint64:
     key = np.zeros(1, dtype=np.uint64)
     for part in parts:
-        key = _mix((key ^ _words(np.array([part]))) + _GOLDEN)
+        word = np.array([part % 2**64], dtype=np.uint64)
+        key = _mix((key ^ word) + _GOLDEN)
     return np.uint64(key[0])
 
 

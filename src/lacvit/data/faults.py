@@ -14,6 +14,8 @@ from lacvit.errors import InputError
 # Up to this share of unreadable images is skipped; beyond it something else is wrong.
 MOST_UNREADABLE = 0.01
 
+AT_A_TIME = 1024  # images handed to the threads at once
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -35,8 +37,12 @@ def find_unreadable(records: ImageRecords, workers: int = 1) -> list[Fault]:
             return Fault("unreadable", records.paths[index], "skipped", error.reason)
         return None
 
+    faults: list[Fault] = []
     with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
-        return [found for found in pool.map(fault, range(len(records))) if found]
+        for start in range(0, len(records), AT_A_TIME):
+            part = range(start, min(start + AT_A_TIME, len(records)))
+            faults += [found for found in pool.map(fault, part) if found]
+    return faults
 
 
 def drop_unreadable(records: ImageRecords, faults: Sequence[Fault], strict: bool) -> ImageRecords:
