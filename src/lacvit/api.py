@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lacvit import pipeline, planning
 from lacvit.config import RunSettings, make_settings, read_recipe
-from lacvit.evaluation.evaluate import Evaluation
+from lacvit.evaluation import evaluate as measuring
 from lacvit.model import Classifier, load
 
 __all__ = ["evaluate", "load", "train"]
@@ -53,7 +53,7 @@ def train(
 
 def evaluate(
     model: Classifier | str | Path, data: str | Path, *, split: str = "test"
-) -> Evaluation:
+) -> measuring.Evaluation:
     """A model's answers on labelled images, and their accuracy.
 
     Args:
@@ -65,4 +65,4 @@ def evaluate(
         InputError: no model, no such split, or classes that the model does not know.
     """
     classifier = model if isinstance(model, Classifier) else load(model)
-    return pipeline.evaluate(classifier, Path(data), split=split)
+    return measuring.evaluate(classifier, Path(data), split=split)

@@ -26,12 +26,8 @@ from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits, make_splits, split_manifest
 from lacvit.devices import faster_precision
 from lacvit.errors import InputError
-from lacvit.evaluation.evaluate import (
-    Evaluation,
-    align_labels,
-    write_evaluation,
-    write_features,
-)
+from lacvit.evaluation.evaluate import Evaluation, evaluate_records
+from lacvit.evaluation.files import write_evaluation, write_features
 from lacvit.forecast import describe as describe_forecast
 from lacvit.forecast import forecast, in_words, shorten
 from lacvit.model import Classifier
@@ -283,7 +279,7 @@ def _finish(run: Run, backbone: Backbone, head: nn.Linear, splits: Splits) -> Tr
         labels_N=splits.test.labels,
         probabilities_NC=classifier.probabilities(final),
     )
-    validation = evaluate_records(classifier, splits.validation, run.compute)
+    validation = evaluate_records(classifier, splits.validation)
     metrics = {"test": test.summary(), "validation": validation.summary()}
     write_features(run.folder.features / "test.safetensors", features)
     write_evaluation(run.folder.evaluation, test)
@@ -305,34 +301,3 @@ def read_result(folder: RunFolder) -> TrainResult:
     low, high = test["interval"]
     notices = tuple(folder.status()["notices"])
     return TrainResult(folder.path, test["accuracy"], (low, high), test["images"], notices)
-
-
-def evaluate(
-    classifier: Classifier, data: Path, *, split: str = "test", batch_size: int = 256
-) -> Evaluation:
-    """A classifier's answers on a split of a data set; on one without splits, on every image.
-
-    Raises:
-        InputError: no such split, or classes that the model does not know.
-    """
-    by_split = read_data(data)
-    if split not in by_split and "all" not in by_split:
-        raise InputError(
-            f"{data} has no {split} split; it has {', '.join(by_split)}. Choose one with --split."
-        )
-    compute = Compute(classifier.device, "fp32", batch_size, workers=2)
-    records = by_split[split] if split in by_split else by_split["all"]
-    return evaluate_records(classifier, records, compute)
-
-
-def evaluate_records(classifier: Classifier, records: ImageRecords, compute: Compute) -> Evaluation:
-    """A classifier's answers on records, whose classes are matched to the model's by name."""
-    labels_N = align_labels(records.labels, records.class_names, classifier.class_names)
-    images = hold(records, workers=compute.workers)
-    features_ND = encode_images(images, classifier.backbone, compute)
-    return Evaluation(
-        class_names=classifier.class_names,
-        paths=records.paths,
-        labels_N=labels_N,
-        probabilities_NC=classifier.probabilities(features_ND),
-    )

@@ -17,10 +17,10 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
 ) -> None:
     """Measure a trained model on labelled images; classes are matched by name."""
-    from lacvit import pipeline
+    from lacvit.evaluation import evaluate as measuring
     from lacvit.model import load
 
-    evaluation = pipeline.evaluate(load(model, device=device), Path(data), split=split)
+    evaluation = measuring.evaluate(load(model, device=device), Path(data), split=split)
     low, high = evaluation.interval
     print(
         f"Accuracy@1 {100 * evaluation.accuracy:.1f} % on {len(evaluation.labels_N)} images "

@@ -1,26 +1,26 @@
-"""Every figure of a classifier on one split, and the files that keep them.
+"""A classifier's answers on labelled images, and what they are worth.
 
 Shape letters: N images, C classes, D feature dimensions.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
-from safetensors.numpy import save
 
+from lacvit.data.batches import evaluation_batches, hold
+from lacvit.data.readers import read_data
+from lacvit.data.records import ImageRecords
 from lacvit.errors import InputError
-from lacvit.metrics.classification import accuracy, macro_f1, per_class, wilson_interval
-from lacvit.run_folder import write_bytes, write_text
+from lacvit.features import encode
+from lacvit.metrics.classification import accuracy, macro_f1, wilson_interval
+from lacvit.model import Classifier
+
+BATCH = 256  # images a forward pass
 
 Array = npt.NDArray[Any]
 
@@ -86,52 +86,30 @@ def align_labels(
     return aligned
 
 
-def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
-    """``per_class.csv``, ``predictions.parquet`` and ``mistakes.csv`` of the test split."""
-    names = evaluation.class_names
-    scores = per_class(evaluation.labels_N, evaluation.predictions_N, len(names))
-    columns = (scores.precision, scores.recall, scores.f1, scores.support)
-    rows = [(name, *(f"{column[c]:.6g}" for column in columns)) for c, name in enumerate(names)]
-    write_csv(folder / "per_class.csv", ("class", "precision", "recall", "f1", "support"), rows)
-    predictions = evaluation.predictions_N
-    table = pa.table(
-        {
-            "path": list(evaluation.paths),
-            "label": [names[c] for c in evaluation.labels_N],
-            "prediction": [names[c] for c in predictions],
-            "probabilities": list(evaluation.probabilities_NC.astype(np.float32)),
-        }
+def evaluate(classifier: Classifier, data: Path, *, split: str = "test") -> Evaluation:
+    """A classifier's answers on a split of a data set; on one without splits, on every image.
+
+    Raises:
+        InputError: no such split, or classes that the model does not know.
+    """
+    by_split = read_data(data)
+    if split not in by_split and "all" not in by_split:
+        raise InputError(
+            f"{data} has no {split} split; it has {', '.join(by_split)}. Choose one with --split."
+        )
+    return evaluate_records(classifier, by_split[split if split in by_split else "all"])
+
+
+def evaluate_records(classifier: Classifier, records: ImageRecords) -> Evaluation:
+    """A classifier's answers on records, whose classes are matched to the model's by name."""
+    labels_N = align_labels(records.labels, records.class_names, classifier.class_names)
+    batches = evaluation_batches(
+        hold(records), classifier.input_spec, batch_size=BATCH, device=classifier.device
     )
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    write_bytes(folder / "predictions.parquet", buffer.getvalue())
-    confidence_N = evaluation.probabilities_NC.max(1)
-    wrong = np.flatnonzero(predictions != evaluation.labels_N)
-    wrong = wrong[np.argsort(-confidence_N[wrong], kind="stable")]
-    write_csv(
-        folder / "mistakes.csv",
-        ("path", "label", "prediction", "confidence"),
-        [
-            (
-                evaluation.paths[i],
-                names[evaluation.labels_N[i]],
-                names[predictions[i]],
-                f"{confidence_N[i]:.4f}",
-            )
-            for i in wrong
-        ],
+    features_ND = encode(classifier.backbone, batches)
+    return Evaluation(
+        class_names=classifier.class_names,
+        paths=records.paths,
+        labels_N=labels_N,
+        probabilities_NC=classifier.probabilities(features_ND),
     )
-
-
-def write_features(path: Path, features: Mapping[str, Array]) -> None:
-    """Features by the stage they come after, each float32 (N, D), as one safetensors file."""
-    write_bytes(path, save({name: np.ascontiguousarray(x) for name, x in features.items()}))
-
-
-def write_csv(path: Path, header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
-    """A table with a header line."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, buffer.getvalue())
