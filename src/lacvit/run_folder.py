@@ -5,7 +5,9 @@ Every file is written under a temporary name, flushed to disk, then renamed. Not
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import shutil
 import tomllib
@@ -20,17 +22,22 @@ from lacvit.errors import InputError
 
 
 def write_bytes(path: Path, payload: bytes) -> None:
-    """Replace ``path`` by ``payload``, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Replace ``path`` by ``payload``, whole or not at all.
+
+    Raises:
+        InputError: the disk is full, or the folder cannot be written; the older file stands.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(payload)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise _cannot_write(path, error) from error
 
 
@@ -41,7 +48,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Replace ``path`` by ``value`` as indented JSON."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_toml(path: Path, table: Mapping[str, Any]) -> None:
@@ -53,7 +60,7 @@ def read_json(path: Path) -> Any:
     """The JSON file at ``path``.
 
     Raises:
-        InputError: it is missing or is not JSON.
+        InputError: it is missing, cannot be read, or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -61,6 +68,8 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is missing.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is damaged: {error}.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,11 +106,19 @@ class StageFolder:
         return self.path / "checkpoints"
 
     def append_metrics(self, line: Mapping[str, object]) -> None:
-        """Add one flat object to ``metrics.jsonl``."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        """Add one flat object to ``metrics.jsonl``.
+
+        JSON has no NaN and no infinity: a figure that is not finite is left out.
+        """
+        kept = {
+            key: value
+            for key, value in line.items()
+            if not isinstance(value, float) or math.isfinite(value)
+        }
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps(kept, allow_nan=False) + "\n")
         except OSError as error:
             raise _cannot_write(self.metrics, error) from error
 
@@ -165,8 +182,8 @@ class RunFolder:
 
     def status(self) -> dict[str, Any]:
         """``status.json``: stage, epoch, finished, and the request that began the run."""
-        status: dict[str, Any] = read_json(self.status_file)
-        return status
+        status = read_json(self.status_file)
+        return status if isinstance(status, dict) else {}
 
     def update_status(self, **changes: object) -> None:
         """Change some keys of ``status.json``."""
@@ -174,8 +191,17 @@ class RunFolder:
         write_json(self.status_file, status | changes)
 
     def resolved_settings(self) -> dict[str, Any]:
-        """``settings.toml`` as it stands."""
-        return tomllib.loads(self.settings.read_text(encoding="utf-8"))
+        """``settings.toml`` as it stands.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        try:
+            return tomllib.loads(self.settings.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise InputError(
+                f"{self.settings} cannot be read: {error}. Start the run again with --overwrite."
+            ) from None
 
 
 State = Literal["new", "resumed", "finished"]
@@ -185,30 +211,41 @@ def inspect(path: Path, request: Mapping[str, object], *, overwrite: bool) -> St
     """What a folder means to a run, without touching it.
 
     ``request`` is what was asked for, as dotted settings before ``auto`` is resolved; a folder
-    whose run was asked for in the same words is gone on with.
+    whose run was asked for in the same words is gone on with. One that was killed before its plan
+    was whole (``environment.json`` is written last) has trained nothing yet and starts anew.
 
     Raises:
         InputError: the folder holds foreign files, or another run and not ``overwrite``.
     """
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file. Choose another folder with --output.")
-    if not path.exists() or not _visible(path):
+    try:
+        found = _visible(path)
+    except FileNotFoundError:
         return "new"
-    status_file = RunFolder(path).status_file
-    if not status_file.exists():
+    except NotADirectoryError:
+        raise InputError(f"{path} is a file. Choose another folder with --output.") from None
+    except OSError as error:
         raise InputError(
-            f"{path} holds files of something else ({', '.join(_visible(path)[:3])}). "
+            f"{path} cannot be read: {error.strerror}. Choose another folder with --output."
+        ) from None
+    if not found:
+        return "new"
+    folder = RunFolder(path)
+    status = folder.status() if folder.status_file.exists() else {}
+    if not {"request", "finished"} <= status.keys():
+        raise InputError(
+            f"{path} holds files of something else ({', '.join(found[:3])}). "
             f"Choose an empty folder with --output."
         )
     if overwrite:
         return "new"
-    status = RunFolder(path).status()
-    earlier: dict[str, object] = status.get("request", {})
+    earlier: dict[str, object] = status["request"]
     if earlier != _as_read(request):
         raise InputError(
             f"{path} holds another run: {_differences(earlier, _as_read(request))}. "
             f"Choose another folder with --output, or replace it with --overwrite."
         )
+    if not folder.environment.exists():
+        return "new"
     return "finished" if status["finished"] else "resumed"
 
 
@@ -222,7 +259,7 @@ def begin(path: Path, request: Mapping[str, object]) -> RunFolder:
     try:
         for name in RUN_ENTRIES:
             entry = path / name
-            if entry.is_dir():
+            if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)
             else:
                 entry.unlink(missing_ok=True)
@@ -235,9 +272,10 @@ def begin(path: Path, request: Mapping[str, object]) -> RunFolder:
     return folder
 
 
-# All that a run writes; `status.json` is last, so that a kill while clearing leaves a run folder.
+# All that a run writes. Cleared in this order: without `environment.json` nothing is resumed, and
+# `status.json` goes last, so that a kill while clearing leaves a run folder.
 RUN_ENTRIES = (
-    "settings.toml", "environment.json", "data.json", "report.html", "contrastive", "head",
+    "environment.json", "settings.toml", "data.json", "report.html", "contrastive", "head",
     "cross_entropy", "joint", "evaluation", "model", "figures", "status.json",
 )  # fmt: skip
 
