@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lacvit.errors import InputError
@@ -40,13 +40,11 @@ def published_iso_score(x):
     return ((d - defect**2 * (d - np.sqrt(d))) ** 2 - d) / (d * (d - 1))
 
 
-@settings(deadline=None)
 @given(clouds())
 def test_iso_score_equals_its_published_steps(x):
     assert iso_score(x) == pytest.approx(published_iso_score(x), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(clouds(), st.booleans())
 def test_mean_cosine_equals_the_full_matrix(x, centre):
     y = x - x.mean(axis=0) if centre else x
@@ -56,7 +54,6 @@ def test_mean_cosine_equals_the_full_matrix(x, centre):
     assert mean_cosine(x, centre=centre) == pytest.approx(expected, abs=1e-12)
 
 
-@settings(deadline=None)
 @given(clouds(), st.booleans())
 def test_effective_rank_equals_the_singular_values(x, centre):
     singular = np.linalg.svd(x - x.mean(axis=0) if centre else x, compute_uv=False)
@@ -66,7 +63,6 @@ def test_effective_rank_equals_the_singular_values(x, centre):
     assert effective_rank(x, centre=centre) == pytest.approx(expected, rel=1e-6)
 
 
-@settings(deadline=None)
 @given(clouds())
 def test_bounds_and_order(x):
     n, d = x.shape
@@ -79,7 +75,6 @@ def test_bounds_and_order(x):
         assert -1 / (n - 1) - 1e-9 <= mean_cosine(x, centre=centre) <= 1 + 1e-9
 
 
-@settings(deadline=None)
 @given(clouds(), st.integers(0, 2**32 - 1))
 @pytest.mark.parametrize("name", MEASURES)
 def test_rotation_scale_and_order_move_nothing(name, x, seed):
@@ -89,7 +84,6 @@ def test_rotation_scale_and_order_move_nothing(name, x, seed):
     assert MEASURES[name](changed) == pytest.approx(MEASURES[name](x), rel=1e-6, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(clouds())
 @pytest.mark.parametrize("name", SHIFT_INVARIANT)
 def test_an_offset_moves_only_what_it_should(name, x):

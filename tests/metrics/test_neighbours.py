@@ -27,7 +27,7 @@ def dense_prediction(train, train_labels, queries, k, temperature):
     return np.array(predictions)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_train=st.integers(1, 60),

@@ -1,0 +1,7 @@
+from hypothesis import HealthCheck, settings
+
+# The same cases every time; a busy machine is no reason to fail.
+settings.register_profile(
+    "lacvit", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("lacvit")
