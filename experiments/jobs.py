@@ -39,7 +39,8 @@ def run_all(jobs: Sequence[Job], output: Path, shard: str) -> None:
             continue
         started = time.monotonic()
         settings = make_settings(recipe={**job.settings, "seed": job.seed})
-        result = pipeline.train(settings, pipeline.Request(output=output / job.name))
+        request = pipeline.Request(output=output / job.name, report=False)
+        result = pipeline.train(settings, request)
         seconds = time.monotonic() - started
         print(f"{job.name}: {100 * result.accuracy:.2f} in {seconds:.0f} s", flush=True)
 

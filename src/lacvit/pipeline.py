@@ -81,6 +81,7 @@ class Request:
     output: Path | None = None
     overwrite: bool = False
     max_seconds: float | None = None
+    report: bool = True  # programs that make hundreds of runs leave it to `lacvit report`
 
 
 def train(
@@ -123,7 +124,8 @@ def train(
     head = train_stages(run, backbone.to(run.compute.device))
     result = _finish(run, backbone, head, splits)
     folder.update_status(stage="done", finished=True, seconds=round(time.monotonic() - started, 1))
-    write_report(folder.path)
+    if request.report:
+        write_report(folder.path)
     return result
 
 
