@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -32,6 +32,7 @@ def test_a_worked_example():
     )
 
 
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=60))
 def test_all_scores_follow_from_the_confusion_matrix(pairs):
     labels, predictions = np.array(pairs).T
