@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from lacvit.backbones import terms_of
 from lacvit.config import RunSettings
 
-PICO_TERMS = (
-    "pico was pretrained on Tiny ImageNet, a part of ImageNet, whose terms allow non-commercial "
-    "research and education."
-)
+PAPER = "https://arxiv.org/abs/2303.18013"
 
 
 def model_card(
     settings: RunSettings, class_names: Sequence[str], metrics: Mapping[str, Any]
 ) -> str:
-    """Markdown: what the model is, what it scored, how it was made, how to use it."""
+    """Markdown: what the model is, what it scored, how it was made, how to use it.
+
+    The data set is called by its base name: a card is made to be handed on, and the folders of
+    the machine it was made on are nobody's business.
+    """
     test = metrics["test"]
     low, high = test["interval"]
     backbone = settings.backbone.spec
-    terms = PICO_TERMS if backbone == "pico" else "See the terms of the backbone's weights."
-    return f"""# {settings.method} on {settings.data.path}
+    return f"""# {settings.method} on {Path(settings.data.path or "images").name}
 
-A classifier of {len(class_names)} classes: backbone `{backbone}`, a linear head, trained by
-[lacvit](https://arxiv.org/abs/2303.18013) with `--method {settings.method}`, seed {settings.seed}.
+A classifier of {len(class_names)} classes: backbone `{backbone}`, a linear head, trained by lacvit
+([label-aware contrastive training]({PAPER}) of vision transformers) with
+`--method {settings.method}`, seed {settings.seed}.
 
 Accuracy@1 on {test["images"]} test images: {100 * test["accuracy"]:.1f} %
 (95 % interval {100 * low:.1f} to {100 * high:.1f}, over the choice of test images).
@@ -43,5 +46,6 @@ Classes: {", ".join(class_names)}.
 
 ## Terms
 
-{terms} The images it was trained on have terms of their own.
+{terms_of(backbone)} The images it was trained on have terms of their own, which may bind a model
+made from them. lacvit itself is under the Apache licence 2.0.
 """

@@ -8,10 +8,19 @@ from typing import Protocol
 
 from lacvit.backbones import original_checkpoints, pico, timm_models
 from lacvit.backbones.backbone import Architecture, Backbone, Origin
+from lacvit.backbones.terms import terms_of
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
 
-__all__ = ["Architecture", "Backbone", "InputSpec", "Origin", "build_backbone", "load_backbone"]
+__all__ = [
+    "Architecture",
+    "Backbone",
+    "InputSpec",
+    "Origin",
+    "build_backbone",
+    "load_backbone",
+    "terms_of",
+]
 
 
 class _Loader(Protocol):

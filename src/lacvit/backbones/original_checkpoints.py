@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -70,13 +68,13 @@ def load(path_and_options: str, *, image_size: int | None) -> Backbone:
     weights, architecture = _into_timm(tensors, FORMATS[name], path, options.get("heads"))
     size: int = architecture.arguments["img_size"]
     if image_size not in (None, size):
-        raise InputError(f"{path.name} sees {size} x {size} pixels, not {image_size}.")
+        raise InputError(
+            f"{path.name} sees {size} x {size} pixels, not {image_size}. Leave --image-size out."
+        )
     spec = InputSpec(size=size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    origin = Origin(
-        spec=f"file:{path_and_options}",
-        format=name,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-    )
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    origin = Origin(spec=f"file:{path_and_options}", format=name, sha256=sha256)
     backbone = timm_models.build(architecture, spec, origin)
     backbone.encoder.load_state_dict(weights)
     return backbone
@@ -95,9 +93,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         with torch.serialization.safe_globals([argparse.Namespace]):
             contents = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
+    except Exception as error:  # damaged bytes make torch's reader fail in any way at all
         raise InputError(_why_unreadable(path, error)) from error
-    contents = contents.get("model", contents) if isinstance(contents, dict) else {}
+    nested = contents.get("model") if isinstance(contents, dict) else None
+    contents = nested if isinstance(nested, dict) else contents
+    contents = contents if isinstance(contents, dict) else {}
     tensors = {key: value for key, value in contents.items() if isinstance(value, Tensor)}
     if not tensors:
         raise InputError(f"{path} holds no tensors, neither at its top nor under 'model'.")
@@ -114,9 +114,14 @@ def _why_unreadable(path: Path, error: Exception) -> str:
             f"{path} would run code when loaded (it needs {', '.join(needed)}). Nothing was run. "
             f"Save its tensors as safetensors where you trust it, and use that file."
         )
-    head = path.open("rb").read(64)
-    found = "an empty file" if not head else f"a file that begins with {head[:16]!r}"
-    return f"{path} is no checkpoint that torch or safetensors can read: found {found} ({error})."
+    with path.open("rb") as file:
+        head = file.read(16)
+    found = f"a file that begins with {head!r}" if head else "an empty file"
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    return (
+        f"{path} is no whole checkpoint of torch or safetensors: found {found} ({said}). "
+        f"Fetch it again, and compare its size or sha256."
+    )
 
 
 def _recognise(tensors: dict[str, Tensor], path: Path) -> str:
@@ -124,8 +129,9 @@ def _recognise(tensors: dict[str, Tensor], path: Path) -> str:
         if any(format_.decides.fullmatch(key) for key in tensors):
             return name
     raise InputError(
-        f"{path} is none of the formats known ({', '.join(FORMATS)}); its first keys are "
-        f"{', '.join(list(tensors)[:4])}. Force one with file:{path}?format=mae."
+        f"{path} does not say which format it has; its first keys are "
+        f"{', '.join(list(tensors)[:4])}. Known: {', '.join(FORMATS)}. If it is one of them (the "
+        f"encoder-only files of MAE's authors look like others'), write file:{path}?format=mae."
     )
 
 
@@ -137,17 +143,24 @@ def _into_timm(
         positions = tensors["pos_embed"]
     except KeyError as missing:
         raise InputError(f"{path} has no {missing}: it is no vision transformer.") from None
+    depth = len({key.split(".")[1] for key in tensors if key.startswith("blocks.")})
+    if patch.ndim != 4 or positions.ndim != 3 or depth == 0:
+        raise InputError(
+            f"{path} is no vision transformer: patch_embed.proj.weight {tuple(patch.shape)}, "
+            f"pos_embed {tuple(positions.shape)}, {depth} blocks."
+        )
     width = patch.shape[0]
     grid = round((positions.shape[1] - 1) ** 0.5)
-    depth = len({key.split(".")[1] for key in tensors if key.startswith("blocks.")})
     if heads is None and width not in format_.known_heads:
         raise InputError(
             f"{path.name} is {width} wide, which no released model of its format is, and the "
             f"file does not say its number of attention heads. Give it: file:{path}?heads=6"
         )
-    count = int(heads) if heads else format_.known_heads[width]
-    if count < 1 or width % count:
-        raise InputError(f"heads={count} does not divide the width {width} of {path.name}.")
+    count = heads or str(format_.known_heads[width])
+    if not count.isdecimal() or int(count) < 1 or width % int(count):
+        raise InputError(
+            f"heads={count} of {path.name} is no whole number that divides its width, {width}."
+        )
     architecture = Architecture(
         source="timm",
         name="vit_base_patch16_224",
@@ -156,7 +169,7 @@ def _into_timm(
             "patch_size": patch.shape[-1],
             "embed_dim": width,
             "depth": depth,
-            "num_heads": count,
+            "num_heads": int(count),
             "global_pool": "avg",
         },
     )

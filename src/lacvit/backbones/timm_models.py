@@ -9,6 +9,7 @@ import difflib
 from typing import Any
 
 import torch
+from torch import nn
 
 from lacvit.backbones.backbone import Architecture, Backbone, Origin
 from lacvit.backbones.torchvision_shim import ensure_torchvision
@@ -19,9 +20,6 @@ ensure_torchvision()
 
 import timm  # noqa: E402  (must follow the shim)
 from timm.data.config import resolve_model_data_config  # noqa: E402
-
-# What follows the last block in timm's vision transformers, in the order of their application.
-FINAL = ("norm", "attn_pool", "fc_norm")
 
 
 def build(architecture: Architecture, input_spec: InputSpec, origin: Origin) -> Backbone:
@@ -38,28 +36,31 @@ def load(name: str, *, image_size: int | None) -> Backbone:
     """The pretrained timm model called ``name``, from timm's cache or a download.
 
     Raises:
-        InputError: timm has no such model (the nearest are named), it has no blocks, or its
-            weights are neither cached nor to be downloaded.
+        InputError: timm has no such weights (the nearest are named), the model is no vision
+            transformer, its input size is fixed or no multiple of its patches, or its weights are
+            neither cached nor to be downloaded.
     """
-    bare = name.split(".")[0]
-    if bare not in timm.list_models():
-        raise InputError(
-            f"timm has no model {name!r}. The nearest are: {', '.join(nearest(name)) or 'none'}. "
-            f"Write --backbone timm:NAME with one of timm.list_models(pretrained=True)."
-        )
+    _check_known(name)
     arguments: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
     try:
         network = timm.create_model(name, pretrained=True, num_classes=0, **arguments)
-    except (OSError, RuntimeError, TypeError, AssertionError) as error:
+    except TypeError as error:
+        if image_size is None or "img_size" not in str(error):
+            raise
         raise InputError(
-            f"timm:{name} could not be loaded: {str(error).splitlines()[0]} "
+            f"timm:{name} takes no other input size: leave --image-size out."
+        ) from None
+    except (OSError, RuntimeError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"timm:{name} could not be loaded: {said} "
             f"If this machine has no network, fetch the weights on one that has "
             f"(python -c \"import timm; timm.create_model('{name}', pretrained=True)\") and copy "
             f"its Hugging Face cache, or use --backbone pico."
         ) from error
-    described = resolve_model_data_config(
-        network, args={} if image_size is None else {"img_size": image_size}
-    )
+    if image_size is not None:
+        _check_multiple(network, name, image_size)
+    described = resolve_model_data_config(network, args=arguments)
     spec = InputSpec(
         size=described["input_size"][-1],
         mean=described["mean"],
@@ -67,27 +68,61 @@ def load(name: str, *, image_size: int | None) -> Backbone:
         interpolation="bilinear" if described["interpolation"] == "bilinear" else "bicubic",
         crop_fraction=described["crop_pct"],
     )
-    architecture = Architecture(source="timm", name=bare, arguments=arguments)
+    # With its tag: some tags of one model differ in input size or pooling.
+    architecture = Architecture(source="timm", name=name, arguments=arguments)
     origin = Origin(spec=f"timm:{name}", format="timm")
     return _wrap(network.float(), architecture, spec, origin)
 
 
+def _check_known(name: str) -> None:
+    released = timm.list_models(pretrained=True)
+    if name not in released and name not in {full.split(".")[0] for full in released}:
+        raise InputError(
+            f"timm has no weights {name!r}. The nearest are: {', '.join(nearest(name)) or 'none'}. "
+            f"Write --backbone timm:NAME with one of timm.list_models(pretrained=True)."
+        )
+
+
+def _check_multiple(network: nn.Module, name: str, image_size: int) -> None:
+    patches = getattr(getattr(network, "patch_embed", None), "patch_size", 1)
+    patch: int = patches if isinstance(patches, int) else patches[0]
+    if image_size % patch:
+        raise InputError(
+            f"timm:{name} cuts images into patches of {patch} pixels, of which {image_size} is no "
+            f"multiple. Use --image-size {max(1, round(image_size / patch)) * patch}."
+        )
+
+
 def nearest(name: str) -> list[str]:
     """Up to three of timm's pretrained models whose names are near."""
-    return difflib.get_close_matches(name, timm.list_models(pretrained=True), n=3, cutoff=0.4)
+    released = timm.list_models(pretrained=True)
+    bare = name.split(".")[0]
+    tags = [full for full in released if full.split(".")[0] == bare]
+    if tags:
+        return difflib.get_close_matches(name, tags, n=3, cutoff=0.0)
+    return difflib.get_close_matches(bare, {full.split(".")[0] for full in released}, n=3)
+
+
+def licence(name: str) -> str | None:
+    """The licence that timm records for a model's weights, if it records one."""
+    described = timm.get_pretrained_cfg(name)
+    return described.license if described else None
 
 
 def _wrap(
-    network: torch.nn.Module, architecture: Architecture, spec: InputSpec, origin: Origin
+    network: nn.Module, architecture: Architecture, spec: InputSpec, origin: Origin
 ) -> Backbone:
-    blocks = getattr(network, "blocks", None)
-    if not isinstance(blocks, torch.nn.Sequential | torch.nn.ModuleList):
+    children = dict(network.named_children())
+    blocks = children.get("blocks")
+    if "patch_embed" not in children or not isinstance(blocks, nn.Sequential | nn.ModuleList):
         raise InputError(
-            f"{origin.spec} is no plain vision transformer: it has no list of blocks. "
+            f"{origin.spec} is no plain vision transformer: it has no patches and list of blocks. "
             f"Choose a model of the vit, deit, beit or eva families."
         )
-    final = [getattr(network, name, None) for name in FINAL]
-    dim: int = network.num_features  # type: ignore[assignment]
+    names = list(children)
+    final = [children[name] for name in names[names.index("blocks") + 1 :]]
+    # Not `num_features`, which is the width before a head's own hidden layer.
+    dim: int = network.head_hidden_size  # type: ignore[assignment]
     return Backbone(
         network,
         dim=dim,
@@ -95,7 +130,7 @@ def _wrap(
         architecture=architecture,
         origin=origin,
         blocks=list(blocks),
-        final=[module for module in final if isinstance(module, torch.nn.Module)],
+        final=final,
     )
 
 
