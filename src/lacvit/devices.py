@@ -48,6 +48,14 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
+def wait_for(device: torch.device) -> None:
+    """Until all that was asked of ``device`` is done: timings are wrong without."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def faster_precision(
     step: Callable[[], object], device: torch.device
 ) -> tuple[Precision, dict[Precision, float]]:
@@ -67,8 +75,7 @@ def faster_precision(
             started = time.perf_counter()
             with autocast(device, precision):
                 step()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            wait_for(device)
             times.append(time.perf_counter() - started)
         seconds[precision] = statistics.median(times[1:])
     return ("bf16" if seconds["bf16"] < 0.8 * seconds["fp32"] else "fp32"), seconds

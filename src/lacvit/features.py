@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lacvit.backbones.backbone import Backbone
 from lacvit.devices import Precision, autocast
+from lacvit.errors import InputError
 
 
 @torch.no_grad()
@@ -28,6 +29,9 @@ def encode(
 
     Returns:
         float32 array (N, D).
+
+    Raises:
+        InputError: a feature is NaN or infinite; the first such image is named by its number.
     """
     was_training = backbone.training
     backbone.eval()
@@ -38,4 +42,15 @@ def encode(
                 features.append(backbone(images_B3SS).float().cpu())
     finally:
         backbone.train(was_training)
-    return torch.cat(features).numpy() if features else np.zeros((0, backbone.dim), np.float32)
+    if not features:
+        return np.zeros((0, backbone.dim), np.float32)
+    features_ND = torch.cat(features)
+    finite_N = features_ND.isfinite().all(1)
+    if not finite_N.all():
+        raise InputError(
+            f"{backbone.origin.spec} gives features that are not finite for "
+            f"{int((~finite_N).sum())} of {len(finite_N)} images, first for image "
+            f"{int((~finite_N).nonzero()[0])}. Its weights are damaged or training diverged: "
+            f"use a lower --lr, or --set precision=fp32."
+        )
+    return features_ND.numpy()

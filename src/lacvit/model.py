@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -35,6 +36,33 @@ class Prediction:
     label: str
     probability: float
     top: tuple[tuple[str, float], ...]  # the most probable classes, most probable first
+
+
+class ModelConfig(BaseModel):
+    """What ``config.json`` of a saved model says."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int
+    lacvit: str
+    architecture: Architecture
+    origin: Origin
+    input_spec: InputSpec
+    class_names: tuple[str, ...]
+
+
+def _read_config(path: Path) -> ModelConfig:
+    written = read_json(path)
+    found = written.get("format") if isinstance(written, dict) else None
+    if found != FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format {found!r}; this version of lacvit reads {FORMAT_VERSION}. "
+            f"Upgrade lacvit, or give the folder of a model that lacvit saved."
+        )
+    try:
+        return ModelConfig.model_validate(written)
+    except ValidationError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
 
 
 class Classifier:
@@ -102,6 +130,8 @@ class Classifier:
         return logits.softmax(1).cpu().numpy()  # type: ignore[no-any-return]
 
     def _read(self, paths: Sequence[str | Path], batch_size: int) -> Iterator[Tensor]:
+        if isinstance(paths, str | Path):  # a string is a sequence of strings too
+            raise InputError(f"Give a list of paths: [{str(paths)!r}].")
         for start in range(0, len(paths), batch_size):
             images = [read_image(path) for path in paths[start : start + batch_size]]
             yield evaluation_view(images, self.input_spec).to(self.device)
@@ -111,17 +141,19 @@ class Classifier:
         tensors = {f"backbone.{k}": v for k, v in self.backbone.encoder.state_dict().items()}
         tensors |= {f"head.{k}": v for k, v in self.head.state_dict().items()}
         cpu = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-        config = {
-            "format": FORMAT_VERSION,
-            "lacvit": version("lacvit"),
-            "architecture": self.backbone.architecture.model_dump(),
-            "origin": self.backbone.origin.model_dump(),
-            "input_spec": self.input_spec.model_dump(),
-            "class_names": self.class_names,
-        }
+        config = ModelConfig(
+            format=FORMAT_VERSION,
+            lacvit=version("lacvit"),
+            architecture=self.backbone.architecture,
+            origin=self.backbone.origin,
+            input_spec=self.input_spec,
+            class_names=self.class_names,
+        )
         write_bytes(folder / WEIGHTS, save(cpu))
         write_bytes(folder / CARD, card.encode())
-        write_json(folder / CONFIG, config)  # last: a folder with a config is whole
+        write_json(
+            folder / CONFIG, config.model_dump(mode="json")
+        )  # last: a folder with a config is whole
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -130,25 +162,18 @@ class Classifier:
         Raises:
             InputError: a file is missing, damaged, or of a later version of lacvit.
         """
-        config: dict[str, Any] = read_json(folder / CONFIG)
-        if config.get("format") != FORMAT_VERSION:
-            raise InputError(
-                f"{folder / CONFIG} has format {config.get('format')!r}; this version of lacvit "
-                f"reads {FORMAT_VERSION}. Upgrade lacvit."
-            )
-        backbone = build_backbone(
-            Architecture.model_validate(config["architecture"]),
-            InputSpec.model_validate(config["input_spec"]),
-            Origin.model_validate(config["origin"]),
-        )
-        head = nn.Linear(backbone.dim, len(config["class_names"]))
+        config = _read_config(folder / CONFIG)
+        backbone = build_backbone(config.architecture, config.input_spec, config.origin)
+        head = nn.Linear(backbone.dim, len(config.class_names))
         try:
             tensors = load_file(folder / WEIGHTS)
             backbone.encoder.load_state_dict(_below("backbone.", tensors))
             head.load_state_dict(_below("head.", tensors))
         except (OSError, SafetensorError, RuntimeError) as error:
-            raise InputError(f"{folder / WEIGHTS} is missing or damaged: {error}") from error
-        return cls(backbone, head, config["class_names"])
+            raise InputError(
+                f"{folder / WEIGHTS} is missing or damaged: {error}. Copy the whole folder again."
+            ) from error
+        return cls(backbone, head, config.class_names)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -49,10 +50,11 @@ def save(
             _flush(file)
         shutil.rmtree(place, ignore_errors=True)
         building.rename(place)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors has its own for a full disk
         shutil.rmtree(building, ignore_errors=True)
+        said = (error.strerror if isinstance(error, OSError) else None) or error
         raise InputError(
-            f"{place} cannot be written: {error.strerror or error}. The checkpoint before it is "
+            f"{place} cannot be written: {said}. The checkpoint before it is "
             f"whole: free some space and give the same command again."
         ) from error
     for older in _whole(folder)[:-1]:
@@ -74,8 +76,8 @@ def restore(
         return 0
     place = whole[-1]
     state = read_json(place / STATE)
-    for name, expected in state["sha256"].items():
-        if not (place / name).exists() or _sha256(place / name) != expected:
+    for name in (MODEL, OPTIMIZER):
+        if not (place / name).exists() or _sha256(place / name) != state["sha256"][name]:
             raise InputError(
                 f"{place / name} is damaged: its sha256 is not the one recorded. "
                 f"Delete {folder} to train that stage again."

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -88,10 +87,11 @@ class ContrastiveStage:
         features_ND = encode_images(self._validation.images, self._backbone, self._compute)
         gallery = torch.cat([features for features, _ in self._gallery]).numpy()
         labels = torch.cat([labels for _, labels in self._gallery]).numpy()
-        accuracy = knn_accuracy(
-            gallery, labels, features_ND, self._validation.labels_N, k=self._knn_k
-        )
-        return {
-            "knn_accuracy": accuracy,
-            "effective_rank": effective_rank(features_ND) if len(features_ND) > 1 else np.nan,
+        scalars = {
+            "knn_accuracy": knn_accuracy(
+                gallery, labels, features_ND, self._validation.labels_N, k=self._knn_k
+            )
         }
+        if len(features_ND) > 1:  # one image spans nothing
+            scalars["effective_rank"] = effective_rank(features_ND)
+        return scalars

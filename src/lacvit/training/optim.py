@@ -18,7 +18,15 @@ from lacvit.config import OptimizerSettings
 
 # Parameters of more than one dimension that weight decay must leave alone all the same.
 POSITIONS_AND_TOKENS = frozenset(
-    {"pos_embed", "cls_token", "reg_token", "dist_token", "mask_token", "latent"}
+    {
+        "pos_embed",
+        "cls_token",
+        "reg_token",
+        "dist_token",
+        "mask_token",
+        "latent",
+        "relative_position_bias_table",
+    }
 )
 ADAM_BETAS = (0.9, 0.999)
 SGD_MOMENTUM = 0.9
