@@ -6,6 +6,7 @@ What is missing is left out; what is there and broken is named, with its file.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -102,7 +103,7 @@ def _data(path: Path) -> DataRecord | None:
             class_names=tuple(map(str, fields["class_names"])),
             counts={
                 split: {str(name): int(count) for name, count in by_class.items()}
-                for split, by_class in fields.get("counts", {}).items()
+                for split, by_class in (fields.get("counts") or {}).items()
             },
         )
     except (KeyError, TypeError, AttributeError, ValueError) as fault:
@@ -232,11 +233,14 @@ def _json_lines(path: Path) -> tuple[Mapping[str, object], ...]:
         if not line.strip():
             continue
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError as fault:
             if number == len(lines):  # a run killed while it wrote; the epoch is not done
                 break
             raise _broken(path, f"line {number}: {fault}") from fault
+        if not isinstance(row, dict):
+            raise _broken(path, f"line {number} holds no JSON object")
+        rows.append(row)
     return tuple(rows)
 
 
@@ -250,12 +254,15 @@ def _toml(path: Path) -> dict[str, object]:
 def _csv(path: Path, columns: tuple[str, ...]) -> Iterable[dict[str, str]]:
     if not path.is_file():
         return
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in columns if name not in (reader.fieldnames or ())]
-        if missing:
-            raise _broken(path, f"it has no column {', '.join(missing)}")
-        yield from reader
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as fault:
+        raise _broken(path, str(fault)) from fault
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    if missing:
+        raise _broken(path, f"it has no column {', '.join(missing)}")
+    yield from reader
 
 
 def _float(path: Path, text: str | None) -> float:

@@ -165,7 +165,10 @@ def _strength(stage: StageRecord) -> str:
 
 
 def _chosen_strength(stage: StageRecord) -> int:
-    """The row with the best validation accuracy, among equals that of least validation loss."""
+    """The row marked so; or of the best validation accuracy, among equals of least loss there."""
+    for position, row in enumerate(stage.rows):
+        if row.get("chosen") is True:
+            return position
     accuracies = np.nan_to_num(stage.column("validation_accuracy"))
     losses = np.nan_to_num(stage.column("validation_loss"))
     return int(np.lexsort((losses, -accuracies))[0])

@@ -9,31 +9,32 @@ Shape letters: N images, C classes, H height, W width, 2 plane.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from lacvit.report.frames import Frame
 from lacvit.report.record import Floats, Integers
-from lacvit.report.theme import class_colour, class_marker, light, new_figure
-from lacvit.report.words import shortened
+from lacvit.report.theme import class_colour, class_marker, light
+from lacvit.report.words import display_width, shortened
 
-Draw = Callable[[Axes], None]
 Image8 = npt.NDArray[np.uint8]
 
-PANEL_INCHES = (3.5, 2.3)
+CURVE_FRAME = Frame(3.5, 2.1, left=0.5, right=0.12, bottom=0.45, top=0.12)
+PLANE_FRAME = Frame(3.2, 3.0)
 NAMED_CLASSES = 30  # above it a confusion matrix has no room for names and numbers
 SHADES = 24
+NAME_LETTERS = 16
 COLOURED_CLASSES = 10
-PICTURES_A_LINE = 8
-PICTURE = (1.12, 1.46)  # of a picture of side 1 with its caption and the gap to the next
 
 
 @dataclass(frozen=True)
@@ -123,16 +124,17 @@ def draw_confusion(axes: Axes, counts_CC: Integers, class_names: Sequence[str]) 
     axes.set_xlim(0, size)
     axes.set_ylim(size, 0)
     axes.set_aspect("equal")
-    axes.set_xlabel("prediction")
-    axes.set_ylabel("label")
     for spine in axes.spines.values():
         spine.set_visible(True)
     axes.tick_params(length=0)
+    room = confusion_frame(class_names)
+    _name_side(axes, "prediction", (0.5, -room.bottom / (room.height - room.bottom - room.top)))
+    _name_side(axes, "label", (-room.left / (room.width - room.left - room.right), 0.5))
     if size > NAMED_CLASSES:
         axes.set_xticks([])
         axes.set_yticks([])
         return
-    names = [shortened(name, 16) for name in class_names]
+    names = [shortened(name, NAME_LETTERS) for name in class_names]
     axes.set_xticks(np.arange(size) + 0.5, names, rotation=90)
     axes.set_yticks(np.arange(size) + 0.5, names)
     for i, j in np.argwhere(counts_CC > 0):
@@ -146,6 +148,20 @@ def draw_confusion(axes: Axes, counts_CC: Integers, class_names: Sequence[str]) 
             fontsize=_cell_font(size),
             color=light("paper" if dark else "ink"),
         )
+
+
+def _name_side(axes: Axes, text: str, place: tuple[float, float]) -> None:
+    """An axis' name at the outer edge of the frame, wherever the tick names end."""
+    upright = place[0] < 0
+    axes.text(
+        *place,
+        text,
+        transform=axes.transAxes,
+        rotation=90 if upright else 0,
+        ha="left" if upright else "center",
+        va="center" if upright else "bottom",
+        color=light("muted"),
+    )
 
 
 def _cells(cells: Integers, ink: str, opacity: float) -> PathPatch:
@@ -164,13 +180,16 @@ def _cell_font(size: int) -> float:
     return 8.5 if size <= 10 else 8.5 * 10 / size + 0.9
 
 
-def confusion_inches(class_names: Sequence[str]) -> tuple[float, float]:
-    """Width and height that give each named cell room for its number."""
+def confusion_frame(class_names: Sequence[str]) -> Frame:
+    """A frame that gives each named cell room for its number, and each name room beside it."""
     size = len(class_names)
     if size > NAMED_CLASSES:
-        return 5.2, 5.2
-    side = min(7.2, max(2.4, 0.34 * size)) + 0.09 * min(16, max(map(len, class_names))) + 0.5
-    return side, side
+        return Frame(5.2, 5.2, left=0.25, right=0.05, bottom=0.25, top=0.05)
+    side = min(6.6, max(1.8, 0.34 * size))
+    names = 0.12 + 0.07 * max(display_width(shortened(name, NAME_LETTERS)) for name in class_names)
+    room = names + 0.25
+    whole = side + room + 0.05
+    return Frame(whole, whole, left=room, right=0.05, bottom=room, top=0.05)
 
 
 def draw_projection(axes: Axes, points_N2: Floats, labels_N: Integers, key: Sequence[int]) -> None:
@@ -208,53 +227,13 @@ def _dots(axes: Axes, points_N2: Floats, colour: str, marker: str, group: str) -
     )
 
 
-def draw_pictures(axes: Axes, images: Sequence[Image8], captions: Sequence[str]) -> None:
-    """A grid of pictures, each with its caption of two lines below."""
-    width, height = PICTURE
-    for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        line, column = divmod(number, PICTURES_A_LINE)
-        tall, wide = (side / max(image.shape[:2]) for side in image.shape[:2])
-        left, top = column * width, line * height
-        extent = (
-            left + (1 - wide) / 2,
-            left + (1 + wide) / 2,
-            top + (1 + tall) / 2,
-            top + (1 - tall) / 2,
-        )
-        axes.imshow(image, extent=extent, interpolation="none")
-        axes.text(left, top + 1.06, caption, va="top", fontsize=7)
-    columns = min(len(images), PICTURES_A_LINE)
-    lines = math.ceil(len(images) / PICTURES_A_LINE)
-    axes.set_xlim(-0.1, columns * width)
-    axes.set_ylim(lines * height, -0.1)
-    axes.set_axis_off()
-
-
-def pictures_inches(count: int) -> tuple[float, float]:
-    """The figure that `draw_pictures` fills."""
-    columns, lines = min(count, PICTURES_A_LINE), math.ceil(count / PICTURES_A_LINE)
-    return 1.2 * (columns * PICTURE[0] + 0.1), 1.2 * (lines * PICTURE[1] + 0.1)
-
-
-def single(draw: Draw, inches: tuple[float, float], *, tight: bool = False) -> Figure:
-    """One panel as a figure of its own. Call under `theme.drawing`."""
-    figure = new_figure(*inches, tight=tight)
-    draw(figure.add_subplot())
-    return figure
-
-
-def side_by_side(rows: Sequence[Sequence[Draw]], inches: tuple[float, float]) -> Figure:
-    """All panels in one figure, a list a row. Call under `theme.drawing`."""
-    columns = max(map(len, rows))
-    figure = new_figure(inches[0] * columns, inches[1] * len(rows))
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    for row, axes_row in zip(rows, grid, strict=True):
-        for position, axes in enumerate(axes_row):
-            if position < len(row):
-                row[position](axes)
-            else:
-                axes.set_axis_off()
-    return figure
+def add_key(figure: Figure, names: Sequence[str]) -> None:
+    """Names the colours and shapes of `draw_projection` below the panels. For the PNG files."""
+    handles = [
+        Line2D([], [], linestyle="none", marker=class_marker(i), color=class_colour(i), label=name)
+        for i, name in enumerate(names)
+    ]
+    figure.legend(handles=handles, loc="lower left", ncols=5, frameon=False)
 
 
 def contact_sheet(

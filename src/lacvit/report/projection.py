@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lacvit.report.record import Floats, Integers
 
@@ -85,7 +86,9 @@ def _tsne(unit_ND: Floats, seed: int) -> Floats:
         return np.zeros((len(unit_ND), 2))
     perplexity = min(30.0, (len(unit_ND) - 1) / 3)
     model = TSNE(init="pca", perplexity=perplexity, max_iter=TSNE_ITERATIONS, random_state=seed)
-    return np.asarray(model.fit_transform(points.astype(np.float32)), dtype=np.float64)
+    # On a busy machine more threads wait for one another at every step: 60 s in place of 1.
+    with threadpool_limits(1):
+        return np.asarray(model.fit_transform(points.astype(np.float32)), dtype=np.float64)
 
 
 def _turned(points_N2: Floats, before: list[Plane]) -> Floats:

@@ -6,7 +6,7 @@ A section that has nothing to show is None.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,14 +16,21 @@ from matplotlib.axes import Axes
 
 from lacvit.report import confusion, plots, theme
 from lacvit.report.curves import StageCurves, stage_curves
+from lacvit.report.frames import Draw, Frame, side_by_side, single
 from lacvit.report.projection import Plane, planes
 from lacvit.report.record import EvaluationRecord, Mistake, Predictions, RunRecord
-from lacvit.report.thumbnails import Thumbnails, inline, read_or_reason
+from lacvit.report.thumbnails import (
+    Thumbnails,
+    draw_pictures,
+    inline,
+    pictures_frame,
+    read_or_reason,
+)
 from lacvit.report.words import FEATURES, clean, percent, shortened, whole
 
 MISTAKES = 24
 PAIRS = 12
-EMBEDDING_INCHES = (3.2, 3.0)
+TITLE_ROOM = 0.3  # inches above each panel of a PNG file; the page has its own titles
 
 
 @dataclass(frozen=True)
@@ -72,14 +79,14 @@ def curves_sections(run: RunRecord, figures: Path) -> list[CurvesSection]:
         panels = []
         for number, (draw, curve) in enumerate(zip(draws, stage.curves, strict=True)):
             words = f"{stage.title}: {curve.title} over {curve.x_name}; {_ends(curve.y)}"
-            drawn = _svg(draw, plots.PANEL_INCHES, f"{stage.name}-{number}", words)
+            drawn = _svg(draw, plots.CURVE_FRAME, f"{stage.name}-{number}", words)
             panels.append(Panel(drawn, curve.title))
         if draws:
             titled = [
                 partial(_titled, draw=draw, title=curve.title)
                 for draw, curve in zip(draws, stage.curves, strict=True)
             ]
-            _png([titled], plots.PANEL_INCHES, figures / f"curves-{stage.name}.png")
+            _png([titled], _with_title(plots.CURVE_FRAME), figures / f"curves-{stage.name}.png")
         sections.append(CurvesSection(stage, tuple(panels)))
     return sections
 
@@ -98,10 +105,10 @@ def confusion_section(predictions: Predictions | None, figures: Path) -> Confusi
     pairs = tuple(confusion.most_confused(predictions, PAIRS))
     words = f"Confusion matrix of {len(names)} classes. "
     words += "The table beside it names the most confused pairs." if pairs else "No mistake."
-    inches = plots.confusion_inches(names)
-    _png([[draw]], inches, figures / "confusion.png")
+    frame = plots.confusion_frame(names)
+    _png([[draw]], frame, figures / "confusion.png")
     return ConfusionSection(
-        svg=_svg(draw, inches, "confusion", words),
+        svg=_svg(draw, frame, "confusion", words),
         named=named,
         classes=len(names),
         pairs=pairs,
@@ -118,9 +125,9 @@ def mistakes_section(
     images, reason = read_or_reason(thumbnails, [mistake.path for mistake in shown])
     if images:
         captions = [_mistake_words(mistake) for mistake in shown]
-        draw = partial(plots.draw_pictures, images=images, captions=captions)
+        draw = partial(draw_pictures, images=images, captions=captions)
         with theme.drawing():
-            figure = plots.single(draw, plots.pictures_inches(len(images)), tight=True)
+            figure = single(draw, pictures_frame(len(images)))
         theme.png(figure, figures / "mistakes.png")
     return MistakesSection(
         shown=shown,
@@ -143,7 +150,10 @@ def embedding_section(evaluation: EvaluationRecord, figures: Path) -> EmbeddingS
         for row in (linear, neighbour)
         if row
     ]
-    _png(rows, EMBEDDING_INCHES, figures / "embedding.png")
+    with theme.drawing():
+        figure = side_by_side(rows, _with_title(plots.PLANE_FRAME, lines=2), foot=0.5)
+        plots.add_key(figure, names)
+    theme.png(figure, figures / "embedding.png")
     return EmbeddingSection(
         linear=tuple(_plane_panel(plane, key, "pca") for plane in linear),
         neighbour=tuple(_plane_panel(plane, key, "tsne") for plane in neighbour),
@@ -186,7 +196,7 @@ def _plane_panel(plane: Plane, key: Sequence[int], kind: str) -> Panel:
         plots.draw_projection, points_N2=plane.points_N2, labels_N=plane.labels_N, key=key
     )
     name = f"{kind}-{''.join(letter for letter in plane.name if letter.isalnum())}"
-    return Panel(_svg(draw, EMBEDDING_INCHES, name, words, tight=True), caption)
+    return Panel(_svg(draw, plots.PLANE_FRAME, name, words), caption)
 
 
 def _draw_plane(axes: Axes, plane: Plane, key: Sequence[int]) -> None:
@@ -200,7 +210,7 @@ def _mistake_words(mistake: Mistake) -> str:
     return f"{prediction} {percent(mistake.confidence)}\nlabelled {label}"
 
 
-def _titled(axes: Axes, draw: plots.Draw, title: str) -> None:
+def _titled(axes: Axes, draw: Draw, title: str) -> None:
     draw(axes)
     axes.set_title(title, pad=8)
 
@@ -210,15 +220,18 @@ def _ends(values: Sequence[float]) -> str:
     return f"from {known[0]:.3g} to {known[-1]:.3g}" if known else "no values"
 
 
-def _svg(
-    draw: plots.Draw, inches: tuple[float, float], name: str, words: str, *, tight: bool = False
-) -> Markup:
+def _with_title(frame: Frame, lines: int = 1) -> Frame:
+    room = lines * TITLE_ROOM
+    return replace(frame, height=frame.height + room, top=frame.top + room)
+
+
+def _svg(draw: Draw, frame: Frame, name: str, words: str) -> Markup:
     with theme.drawing():
-        figure = plots.single(draw, inches, tight=tight)
+        figure = single(draw, frame)
     return theme.svg(figure, name, clean(words))
 
 
-def _png(rows: Sequence[Sequence[plots.Draw]], inches: tuple[float, float], path: Path) -> None:
+def _png(rows: Sequence[Sequence[Draw]], frame: Frame, path: Path) -> None:
     with theme.drawing():
-        figure = plots.side_by_side(rows, inches)
+        figure = side_by_side(rows, frame)
     theme.png(figure, path)

@@ -131,20 +131,6 @@ def drawing(salt: str = "lacvit") -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float, *, tight: bool = False) -> Figure:
-    """An empty figure of so many inches; needs no display and no pyplot.
-
-    Args:
-        tight: axes fill the figure, for those without ticks and names; else room is made for
-            these, which takes a few tenths of a second.
-    """
-    if not tight:
-        return Figure(figsize=(width, height), layout="constrained")
-    figure = Figure(figsize=(width, height))
-    figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.04, hspace=0.04)
-    return figure
-
-
 def svg(figure: Figure, name: str, description: str) -> Markup:
     """`figure` as an inline SVG element whose colours follow the page's scheme.
 
@@ -174,30 +160,32 @@ def png(figure: Figure, path: Path) -> None:
     write_bytes(path, buffer.getvalue())
 
 
+_POINT_INKS = "|".join([INKS["other"][0], *(pair[0] for pair in CLASS_COLOURS)])
+_VARIABLES = {colour: f"var(--{name})" for name, colour in css_variables(0).items()}
+
+# What is changed within a tag, in this order; text between tags may be a class name and is left.
+_IN_TAGS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile("xlink:href"), "href"),
+    # The page's style sheet colours points; a style for each of thousands would not pay.
+    (re.compile(rf'(<use [^>]*?) style="fill: (?:{_POINT_INKS})[^"]*"'), r"\1"),
+    (re.compile(r"font-family: [^;\"]+;? ?"), ""),
+    (re.compile(r"font: (\d+|bold) ([\d.]+px) [^;\"]+"), r"font-weight: \1; font-size: \2"),
+    (re.compile(r"font: ([\d.]+px) [^;\"]+"), r"font-size: \1"),
+    (re.compile(r"(\d+\.\d{2})\d+"), r"\1"),
+    (re.compile(r' id="(points-\w+)"'), r' class="\1"'),
+)
+
+
 def _slim(inner: str) -> str:
     """Colours to variables, fonts to the page's, ids that nothing refers to away."""
-    inner = re.sub(r"<metadata>.*?</metadata>", "", inner, flags=re.DOTALL)
-    inner = re.sub(r"<!--.*?-->", "", inner, flags=re.DOTALL)
-    inner = inner.replace("xlink:href", "href")
-    inner = re.sub(r"font: (?:[\w.]+ )*?([\d.]+)px [^;\"]+", r"font-size: \1px", inner)
+    inner = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", inner, flags=re.DOTALL)
     used = set(re.findall(r'(?:href="#|url\(#)([\w-]+)', inner))
-    inner = re.sub(r' id="([\w.-]+)"', lambda match: _identity(match[1], used), inner)
-    # The page's style sheet colours these; a style for each of thousands of points would not pay.
-    inner = re.sub(rf'(<use [^>]*) style="fill: (?:{_POINT_INKS})[^"]*"', r"\1", inner)
-    inner = re.sub(r"(\d+\.\d{2})\d+", r"\1", inner)
-    names = {colour: name for name, colour in css_variables(0).items()}
-    inner = re.sub(r"#[0-9a-f]{6}\b", lambda match: _variable(match[0], names), inner)
+    inner = re.sub(r"<[^>]+>", lambda tag: _slim_tag(tag[0], used), inner)
     return re.sub(r"\n\s*", "\n", inner).strip()
 
 
-_POINT_INKS = "|".join([INKS["other"][0], *(pair[0] for pair in CLASS_COLOURS)])
-
-
-def _identity(name: str, used: set[str]) -> str:
-    if name.startswith("points-"):
-        return f' class="{name}"'
-    return f' id="{name}"' if name in used else ""
-
-
-def _variable(colour: str, names: dict[str, str]) -> str:
-    return f"var(--{names[colour]})" if colour in names else colour
+def _slim_tag(tag: str, used: set[str]) -> str:
+    for pattern, replacement in _IN_TAGS:
+        tag = pattern.sub(replacement, tag)
+    tag = re.sub(r"#[0-9a-f]{6}\b", lambda found: _VARIABLES.get(found[0], found[0]), tag)
+    return re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", tag)

@@ -77,6 +77,6 @@ def shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
-def listed(items: list[str]) -> str:
-    """a, b and c"""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+def display_width(text: str) -> int:
+    """How many letters wide `text` is; Chinese, Japanese and Korean letters count twice."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)

@@ -1,0 +1,145 @@
+"""The page in a real browser: no error, no request, no sideways scrolling, both schemes."""
+
+import shutil
+
+import pytest
+from run_folders import make_run_folder, make_thumbnails
+
+from lacvit.report import write_report
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+]
+LONG = "Rhododendron_ferrugineum_var_atrovirens_without_a_single_space"
+RUNS = {
+    "ten": {"classes": 10, "images": 300, "notices": ["pico sees 32 pixels."]},
+    "odd names": {"classes": ["<script>alert(1)</script>", LONG, "猫", "$5"], "images": 60},
+    "hundred": {"classes": 100, "images": 1500},
+    "unfinished": {"finished": False, "epochs": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no browser: the page is not opened (install chromium to have it tested)")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def pages(browser, tmp_path_factory):
+    written = {}
+
+    def page_of(name):
+        if name not in written:
+            run = make_run_folder(tmp_path_factory.mktemp("run"), **RUNS[name])
+            written[name] = write_report(run, make_thumbnails())
+        return written[name]
+
+    return page_of
+
+
+@pytest.fixture
+def opened(browser, pages):
+    """Opens a page; at the end nothing may have gone wrong in it."""
+    faults = []
+    contexts = []
+
+    def look(request):
+        if not request.url.startswith(("file:", "data:")):
+            faults.append(f"request: {request.url}")
+
+    def open_page(name, width=1280, scheme="light"):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: faults.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+        page.on("request", look)
+        page.goto(pages(name).as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def overflow(page):
+    return page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", RUNS)
+def test_it_opens_without_fault_or_overflow(opened, name, width, scheme):
+    page = opened(name, width, scheme)
+    assert overflow(page) <= 0
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    assert overflow(page) <= 0
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, ground[4:-1].split(","))) > 600) == (scheme == "light")
+    broken = "[...document.images].filter(i => !i.complete || !i.naturalWidth).length"
+    assert page.evaluate(broken) == 0
+
+
+def test_figures_follow_the_scheme(opened):
+    colours = {
+        scheme: opened("ten", scheme=scheme).evaluate(
+            "getComputedStyle(document.querySelector('#confusion svg text')).fill"
+        )
+        for scheme in ("light", "dark")
+    }
+    assert colours["light"] != colours["dark"]
+
+
+def test_a_heading_sorts_its_table(opened):
+    page = opened("ten")
+    table = page.locator("#classes table")
+    recall = table.get_by_role("button", name="Recall")
+    column = "rows => rows.map(row => Number(row.cells[2].dataset.value))"
+
+    def values():
+        return table.locator("tbody tr").evaluate_all(column)
+
+    recall.click()
+    assert values() == sorted(values())
+    recall.press("Enter")
+    assert values() == sorted(values(), reverse=True)
+    assert table.locator("th[aria-sort=descending]").count() == 1
+
+
+def test_one_class_can_be_seen_alone(opened):
+    page = opened("ten")
+    opacity = "(name) => getComputedStyle(document.querySelector('.points-' + name)).opacity"
+    assert page.evaluate(opacity, "0") == "1"
+    page.get_by_role("radio", name="class 3").focus()
+    page.keyboard.press("Space")
+    page.wait_for_timeout(300)  # the fading takes 150 ms
+    assert float(page.evaluate(opacity, "0")) < 0.1
+    assert page.evaluate(opacity, "3") == "1"
+
+
+def test_folded_tables_are_printed(opened):
+    page = opened("hundred")
+    page.emulate_media(media="print")
+    assert page.locator("#classes table").bounding_box()["height"] > 1000
+    assert page.locator("nav").is_hidden()
+
+
+def test_ten_thousand_points_open_quickly(opened):
+    page = opened("hundred")
+    loaded = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    assert loaded < 10_000  # 2 s at rest; test machines are busy
