@@ -64,6 +64,6 @@ class CrossEntropyStage:
         features = encode_images(self._validation.images, self._backbone, self._compute)
         device = self._compute.device
         logits_BC = self._head(torch.from_numpy(features).to(device))
-        labels = torch.from_numpy(self._validation.labels_N).to(device)
+        labels = torch.tensor(self._validation.labels_N).to(device)
         loss = smoothed_cross_entropy(logits_BC, labels, 0.0).item()
         return {"validation_accuracy": top1(logits_BC, labels), "validation_loss": loss}

@@ -139,7 +139,7 @@ class HeadStage:
     def _encode(self, split: LabelledImages) -> tuple[Tensor, Tensor]:
         device = self._compute.device
         features = torch.from_numpy(encode_images(split.images, self._backbone, self._compute))
-        return features.to(device), torch.from_numpy(split.labels_N).to(device)
+        return features.to(device), torch.tensor(split.labels_N).to(device)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         named = dict(self._head.named_parameters(prefix="head"))

@@ -1,0 +1,150 @@
+"""Figures of a classifier on a split, and the files that keep them."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+from sklearn.metrics import f1_score, precision_recall_fscore_support
+
+from lacvit.errors import InputError
+from lacvit.evaluation.evaluate import Evaluation, align_labels
+from lacvit.evaluation.files import write_csv, write_evaluation, write_features
+
+NAMES = ("cat", "dog, small", "eule")
+
+
+def made() -> Evaluation:
+    """Eight answers; three are wrong: images 2, 5 and 6, with confidence 0.9, 0.5 and 0.9."""
+    probabilities = np.full((8, 3), 0.05, np.float32)
+    labels = np.array([0, 0, 0, 1, 1, 1, 2, 2])
+    for i, (c, p) in enumerate(
+        [(0, 0.9), (0, 0.6), (1, 0.9), (1, 0.7), (1, 0.9), (2, 0.5), (0, 0.9), (2, 0.8)]
+    ):
+        probabilities[i] = (1 - p) / 2
+        probabilities[i, c] = p
+    return Evaluation(NAMES, tuple(f"t/{i}.png" for i in range(8)), labels, probabilities)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_figures_are_those_of_the_answers() -> None:
+    evaluation = made()
+    np.testing.assert_array_equal(evaluation.predictions_N, [0, 0, 1, 1, 1, 2, 0, 2])
+    assert evaluation.accuracy == 5 / 8
+    low, high = evaluation.interval
+    # Wilson 1927 for 5 of 8, z = 1.959964.
+    assert (low, high) == pytest.approx((0.305742, 0.863160), abs=1e-5)
+    assert evaluation.summary() == {
+        "accuracy": 5 / 8,
+        "interval": [low, high],
+        "macro_f1": pytest.approx(
+            f1_score(evaluation.labels_N, evaluation.predictions_N, average="macro")
+        ),
+        "images": 8,
+    }
+
+
+def test_per_class_figures_equal_scikit_learns(tmp_path: Path) -> None:
+    evaluation = made()
+    write_evaluation(tmp_path, evaluation)
+    expected = precision_recall_fscore_support(evaluation.labels_N, evaluation.predictions_N)
+    found = rows(tmp_path / "per_class.csv")
+    assert [row["class"] for row in found] == list(NAMES)
+    for name, column in zip(("precision", "recall", "f1", "support"), expected, strict=True):
+        assert [float(row[name]) for row in found] == pytest.approx(column.tolist(), rel=1e-5)
+
+
+def test_predictions_hold_every_answer_by_name(tmp_path: Path) -> None:
+    evaluation = made()
+    write_evaluation(tmp_path, evaluation)
+    table = pq.read_table(tmp_path / "predictions.parquet").to_pydict()
+    assert list(table) == ["path", "label", "prediction", "probabilities"]
+    assert table["path"] == list(evaluation.paths)
+    assert table["label"] == [NAMES[c] for c in evaluation.labels_N]
+    assert table["prediction"] == [NAMES[c] for c in evaluation.predictions_N]
+    np.testing.assert_array_equal(
+        np.array(table["probabilities"], np.float32), evaluation.probabilities_NC
+    )
+
+
+def test_mistakes_come_most_confident_first_and_ties_in_order(tmp_path: Path) -> None:
+    write_evaluation(tmp_path, made())
+    assert rows(tmp_path / "mistakes.csv") == [
+        {"path": f"t/{i}.png", "label": label, "prediction": prediction, "confidence": confidence}
+        for i, label, prediction, confidence in (
+            (2, "cat", "dog, small", "0.9000"),
+            (6, "eule", "cat", "0.9000"),
+            (5, "dog, small", "eule", "0.5000"),
+        )
+    ]
+
+
+def test_a_perfect_classifier_has_no_mistakes(tmp_path: Path) -> None:
+    perfect = Evaluation(NAMES, ("a", "b", "c"), np.arange(3), np.eye(3, dtype=np.float32))
+    write_evaluation(tmp_path, perfect)
+    assert perfect.accuracy == 1.0
+    assert (tmp_path / "mistakes.csv").read_text() == "path,label,prediction,confidence\n"
+
+
+def test_features_are_kept_by_stage(tmp_path: Path) -> None:
+    x = np.arange(12, dtype=np.float32).reshape(4, 3)
+    write_features(tmp_path / "features" / "test.safetensors", {"untouched": x.T, "contrastive": x})
+    found = load_file(tmp_path / "features" / "test.safetensors")
+    assert found.keys() == {"untouched", "contrastive"}
+    np.testing.assert_array_equal(found["untouched"], x.T)  # not contiguous, and yet not scrambled
+    np.testing.assert_array_equal(found["contrastive"], x)
+
+
+def test_a_table_quotes_what_it_must(tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", ("a", "b"), [("x, y", 'say "hi"'), ("line\nbreak", 1)])
+    assert rows(tmp_path / "a.csv") == [
+        {"a": "x, y", "b": 'say "hi"'},
+        {"a": "line\nbreak", "b": "1"},
+    ]
+
+
+# --- matching classes --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_classes_are_matched_by_name(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    model_classes = tuple("abcdef")
+    data_classes = tuple(draw.permutation(list("bdf")))
+    labels = draw.integers(0, 3, 20)
+    aligned = align_labels(labels, data_classes, model_classes)
+    assert aligned.dtype == np.int64
+    assert [model_classes[c] for c in aligned] == [data_classes[c] for c in labels]
+
+
+def test_a_class_without_images_may_be_unknown() -> None:
+    aligned = align_labels(np.array([0, 2, 2]), ("a", "stranger", "b"), ("b", "a"))
+    assert aligned.tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("strangers", "said"),
+    [
+        (("wolf",), "The model does not know the class wolf. It knows cat, dog. "),
+        (("yak", "wolf"), "The model does not know the classes wolf, yak. It knows cat, dog. "),
+    ],
+)
+def test_unknown_classes_are_refused_by_name(strangers: tuple[str, ...], said: str) -> None:
+    data_classes = ("cat", *strangers)
+    with pytest.raises(InputError) as refused:
+        align_labels(np.arange(len(data_classes)), data_classes, ("cat", "dog"))
+    assert str(refused.value) == (
+        said + "Classes are matched by name: rename the folders, or leave those images out."
+    )
+
+
+def test_many_classes_are_cut_short() -> None:
+    names = tuple(f"class {i:02d}" for i in range(12))
+    with pytest.raises(InputError, match=r"class 08, class 09, \.{4} Classes are matched"):
+        align_labels(np.array([0]), ("other",), names)

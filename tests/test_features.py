@@ -1,0 +1,76 @@
+"""The one encode loop: order, dtype, mode, and no NaN that goes unnoticed."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lacvit.backbones import Architecture, Backbone, Origin
+from lacvit.errors import InputError
+from lacvit.features import encode
+from lacvit.input_spec import InputSpec
+
+
+class Means(nn.Module):
+    """The mean of each channel, by dropout and a learnt scale."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.dropout(images.mean((2, 3)) * self.scale)  # type: ignore[no-any-return]
+
+
+def backbone() -> Backbone:
+    return Backbone(
+        Means(),
+        dim=3,
+        input_spec=InputSpec(size=4, mean=(0, 0, 0), std=(1, 1, 1)),
+        architecture=Architecture(source="none", name="means", arguments={}),
+        origin=Origin(spec="means", format="none"),
+        blocks=[],
+        final=[],
+    )
+
+
+IMAGES = torch.randn(7, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7, 10])
+@pytest.mark.parametrize("training", [True, False])
+def test_features_come_in_order_whatever_the_batches(batch: int, training: bool) -> None:
+    model = backbone().train(training)
+    features = encode(model, IMAGES.split(batch))
+    np.testing.assert_array_equal(features, IMAGES.mean((2, 3)).numpy())
+    assert features.dtype == np.float32
+    assert model.training is training
+    assert model.encoder.dropout.training is training  # type: ignore[union-attr]
+
+
+def test_features_are_float32_whatever_the_precision() -> None:
+    features = encode(backbone(), [IMAGES], precision="bf16")
+    assert features.dtype == np.float32
+
+
+def test_no_images_give_no_rows() -> None:
+    assert encode(backbone(), []).shape == (0, 3)
+
+
+def test_the_mode_is_restored_after_a_failure() -> None:
+    model = backbone().train()
+    with pytest.raises(IndexError):
+        encode(model, [torch.zeros(3)])
+    assert model.training
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_features_that_are_not_finite_are_refused(value: float) -> None:
+    images = IMAGES.clone()
+    images[5, 0, 0, 0] = value
+    with pytest.raises(InputError) as refused:
+        encode(backbone(), images.split(2))
+    assert str(refused.value).startswith(
+        "means gives features that are not finite for 1 of 7 images, first for image 5."
+    )
