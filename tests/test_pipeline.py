@@ -162,6 +162,17 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert [json.loads(line)["epoch"] for line in killed] == list(range(len(whole)))
 
 
+def test_a_run_does_not_go_on_with_other_images(tmp_path: Path) -> None:
+    data = write_digit_folder(tmp_path / "digits")
+    settings = small(data)
+    request = pipeline.Request(output=tmp_path / "run")
+    with pytest.raises(Killed):
+        pipeline.train(settings, request, progress=KillAt("contrastive", 1))
+    next((data / "digit 0").iterdir()).unlink()
+    with pytest.raises(InputError, match=r"images have changed since the run in .* began"):
+        pipeline.train(settings, request)
+
+
 def test_a_finished_run_is_left_alone(digits: Path, tmp_path: Path) -> None:
     settings = small(digits, "linear-probe")
     first = run(settings, tmp_path / "run")

@@ -13,10 +13,10 @@ SKIPPED = {"__pycache__", "__init__.py", "py.typed"}
 
 def tree() -> dict[str, str]:
     """Path -> comment of every line of the README's tree."""
-    block = next(b for b in re.findall(r"```\n(.*?)```", README, re.S) if "src/lacvit/" in b)
+    block = "src/lacvit/" + README.partition("```\nsrc/lacvit/")[2].partition("```")[0]
     entries, parents = {}, {0: ""}
     for line in filter(str.strip, block.splitlines()):
-        names, _, comment = line.partition("  #")
+        names, _, comment = line.partition(" #")
         indent = len(line) - len(line.lstrip())
         for name in names.split():
             entries[parents[indent] + name] = comment.strip()

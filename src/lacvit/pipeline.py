@@ -102,6 +102,8 @@ def train(
     state = inspect(output, asked, overwrite=request.overwrite)
     if state == "finished":
         progress.message(f"This run is finished already; nothing was trained. It is in {output}")
+        if request.report and not RunFolder(output).report.exists():
+            write_report(output)  # a kill came between the last figure and the page
         return read_result(RunFolder(output))
     started = time.monotonic()
     splits = read_splits(settings, progress)
@@ -115,6 +117,7 @@ def train(
     else:
         folder = RunFolder(output)
         settings = RunSettings.model_validate(folder.resolved_settings())
+        _check_same_images(folder, splits)
         progress.message(f"Going on with the run in {output}")
     said = planning.notices(settings, _shorter_side(splits.train))
     folder.update_status(notices=said, method=settings.method)
@@ -164,6 +167,15 @@ def read_splits(settings: RunSettings, progress: Progress) -> Splits:
     counts = ", ".join(f"{len(records)} to {name}" for name, records in splits.items())
     progress.message(f"Split: {counts}.")
     return splits
+
+
+def _check_same_images(folder: RunFolder, splits: Splits) -> None:
+    """A run must not go on with other images than it began with."""
+    if read_json(folder.data)["fingerprint"] != split_manifest(splits)["fingerprint"]:
+        raise InputError(
+            f"The images have changed since the run in {folder.path} began. "
+            f"Start again with --overwrite, or choose another folder with --output."
+        )
 
 
 def data_manifest(settings: RunSettings, splits: Splits) -> dict[str, object]:
