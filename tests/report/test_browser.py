@@ -127,7 +127,6 @@ def test_one_class_can_be_seen_alone(opened):
     assert page.evaluate(opacity, "0") == "1"
     page.get_by_role("radio", name="class 3").focus()
     page.keyboard.press("Space")
-    page.wait_for_timeout(300)  # the fading takes 150 ms
     assert float(page.evaluate(opacity, "0")) < 0.1
     assert page.evaluate(opacity, "3") == "1"
 
@@ -142,4 +141,4 @@ def test_folded_tables_are_printed(opened):
 def test_ten_thousand_points_open_quickly(opened):
     page = opened("hundred")
     loaded = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
-    assert loaded < 10_000  # 2 s at rest; test machines are busy
+    assert loaded < 10_000  # 0.8 s at rest; a test machine may be busy

@@ -129,6 +129,7 @@ def _render(content: Mapping[str, object]) -> str:
         "number": words.figures,
         "duration": words.duration,
         "clean": words.clean,
+        "shortened": words.shortened,
     }
     script = environment.get_template("sort.js").render()
     return environment.get_template("template.html.j2").render(

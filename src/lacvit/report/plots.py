@@ -186,8 +186,8 @@ def confusion_frame(class_names: Sequence[str]) -> Frame:
     if size > NAMED_CLASSES:
         return Frame(5.2, 5.2, left=0.25, right=0.05, bottom=0.25, top=0.05)
     side = min(6.6, max(1.8, 0.34 * size))
-    names = 0.12 + 0.07 * max(display_width(shortened(name, NAME_LETTERS)) for name in class_names)
-    room = names + 0.25
+    names = 0.1 + 0.06 * max(display_width(shortened(name, NAME_LETTERS)) for name in class_names)
+    room = names + 0.22
     whole = side + room + 0.05
     return Frame(whole, whole, left=room, right=0.05, bottom=room, top=0.05)
 
