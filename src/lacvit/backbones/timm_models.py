@@ -95,12 +95,13 @@ def _check_multiple(network: nn.Module, name: str, image_size: int) -> None:
 
 def nearest(name: str) -> list[str]:
     """Up to three of timm's pretrained models whose names are near."""
-    released = timm.list_models(pretrained=True)
+    tags: dict[str, list[str]] = {}
+    for full in timm.list_models(pretrained=True):
+        tags.setdefault(full.split(".")[0], []).append(full)
     bare = name.split(".")[0]
-    tags = [full for full in released if full.split(".")[0] == bare]
-    if tags:
-        return difflib.get_close_matches(name, tags, n=3, cutoff=0.0)
-    return difflib.get_close_matches(bare, {full.split(".")[0] for full in released}, n=3)
+    if bare in tags:
+        return difflib.get_close_matches(name, tags[bare], n=3, cutoff=0.0)
+    return [min(tags[near]) for near in difflib.get_close_matches(bare, tags, n=3)]
 
 
 def licence(name: str) -> str | None:
