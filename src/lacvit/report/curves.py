@@ -101,7 +101,7 @@ def _sentences(stage: StageRecord) -> list[str]:
 
 
 def _length(stage: StageRecord) -> str:
-    if stage.has("iteration") or _strengths(stage) > 1:
+    if stage.has("iteration") or stage.has("strength"):
         return ""
     count = len(stage.rows)
     text = f"{count} epoch{'' if count == 1 else 's'}"
