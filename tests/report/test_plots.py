@@ -1,4 +1,5 @@
 import html
+import math
 import re
 
 import numpy as np
@@ -8,6 +9,7 @@ from lacvit.report import confusion, contact_sheet, plots, theme
 from lacvit.report.frames import Frame, side_by_side, single
 from lacvit.report.plots import Curve
 from lacvit.report.record import Predictions
+from lacvit.report.words import shortened
 
 FRAME = Frame(3, 2, left=0.5, bottom=0.4)
 
@@ -45,12 +47,13 @@ def test_ids_of_two_figures_differ():
 
 
 @pytest.mark.parametrize(
-    "name", ["<script>alert(1)</script>", "\"'>", "$5 & $6", "$x^", "猫\n犬", "\ud800"]
+    "name", ["<script>alert(1)</script>", "\"'>", "$5 & $6", "$x^$", "猫\n犬", "\ud800"]
 )
 def test_any_class_name_can_be_drawn(name, tmp_path):
     draw = lambda axes: plots.draw_confusion(axes, np.array([[2, 1], [0, 3]]), [name, "b"])  # noqa: E731
     text = svg_of(draw)
     assert "<script>" not in text
+    assert shortened(name, plots.NAME_LETTERS) in html.unescape(text)
     with theme.drawing():
         theme.png(single(draw, FRAME), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
@@ -81,6 +84,10 @@ def test_a_curve_marks_its_best_value_or_its_last():
         "Accuracy", [0.1, 1, 10], [0.5, 0.7, 0.6], percent=True, logarithmic_x=True, best=1
     )
     assert "70.0 %" in svg_of(lambda axes: plots.draw_curve(axes, curve))
+    curve = Curve("Accuracy", [1, 2, 3], [math.nan, 0.7, 0.6], percent=True, best=1)
+    assert "70.0 %" in svg_of(lambda axes: plots.draw_curve(axes, curve))
+    curve = Curve("Accuracy", [1, 2, 3], [math.nan, 0.7, 0.6], percent=True, best=0)
+    assert "60.0 %" in svg_of(lambda axes: plots.draw_curve(axes, curve))
     curve = Curve("Accuracy", [1, 2, 3], [0.5, 0.7, 0.6], percent=True)
     assert "60.0 %" in svg_of(lambda axes: plots.draw_curve(axes, curve))
 

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Outline
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from PIL import Image
 
 from lacvit.report.frames import Frame
@@ -60,7 +60,8 @@ def draw_curve(axes: Axes, curve: Curve) -> None:
     axes.set_xlabel(curve.x_name)
     if curve.logarithmic_x:
         axes.set_xscale("log")
-        axes.set_xticks(x, [f"{value:g}" for value in x])
+        axes.xaxis.set_major_locator(LogLocator(numticks=7))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.minorticks_off()
     else:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
@@ -75,22 +76,30 @@ def draw_curve(axes: Axes, curve: Curve) -> None:
         return
     axes.plot(x, y, color=light("right"), linewidth=1.6, marker="o" if len(y) <= 12 else "")
     axes.margins(y=0.16)
-    for position, (name, value) in enumerate((curve.marks or {}).items()):
+    marks = curve.marks or {}
+    for position, (name, value) in enumerate(marks.items()):
         axes.axhline(value, color=light("muted"), linewidth=0.9, linestyle=(0, (4, 3)))
         _tag(axes, value, name, below=position > 0)
-    place = seen.nonzero()[0].tolist().index(curve.best) if curve.best is not None else len(y) - 1
-    _point_out(axes, (float(x[place]), float(y[place])), curve.percent, at_end=place == len(y) - 1)
+    best = curve.best
+    place = int(seen[:best].sum()) if best is not None and seen[best] else len(y) - 1
+    near = 0.15 * float(np.ptp(axes.get_ylim()))
+    crowded = any(0 <= mark - y[place] < near for mark in marks.values())
+    text = f"{100 * y[place]:.1f} %" if curve.percent else f"{y[place]:.3g}"
+    at_end = place == len(y) - 1
+    _point_out(axes, (float(x[place]), float(y[place])), text, at_end=at_end, below=crowded)
 
 
-def _point_out(axes: Axes, place: tuple[float, float], percent: bool, *, at_end: bool) -> None:
-    text = f"{100 * place[1]:.1f} %" if percent else f"{place[1]:.3g}"
+def _point_out(
+    axes: Axes, place: tuple[float, float], text: str, *, at_end: bool, below: bool
+) -> None:
     axes.plot(*place, color=light("right"), marker="o", markersize=5)
     axes.annotate(
         text,
         place,
-        xytext=(3 if at_end else 0, 6),
+        xytext=(3 if at_end else 0, -6 if below else 6),
         textcoords="offset points",
         ha="right" if at_end else "center",
+        va="top" if below else "bottom",
         fontweight="bold",
     )
 
@@ -98,10 +107,11 @@ def _point_out(axes: Axes, place: tuple[float, float], percent: bool, *, at_end:
 def _tag(axes: Axes, value: float, text: str, *, below: bool) -> None:
     axes.annotate(
         text,
-        (0.0, value),
+        (0.5, value),  # a falling loss passes neither line there
         xycoords=("axes fraction", "data"),
-        xytext=(2, -3 if below else 3),
+        xytext=(0, -3 if below else 3),
         textcoords="offset points",
+        ha="center",
         va="top" if below else "bottom",
         color=light("muted"),
         fontsize=8,
