@@ -9,9 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lacvit import pipeline
-from lacvit.config import make_settings
-
 
 @dataclass(frozen=True)
 class Job:
@@ -28,13 +25,21 @@ class Job:
         return f"{words}_s{self.seed}".replace("/", "-").replace(" ", "")
 
 
-def run_all(jobs: Sequence[Job], output: Path, shard: str) -> None:
-    """Run every job of a shard (``1/2`` is the first of two); finished ones are left alone.
+def run_all(jobs: Sequence[Job], output: Path, shard: str, target: Path) -> None:
+    """Run every job of a shard (``1/2`` is the first of two) that ``target`` has no line of.
+
+    Finished run folders are left alone too, and unfinished ones gone on with.
 
     Jobs are dealt out in turn, so that shards of equal number run beside one another.
     """
+    # Here, so that collecting what has been run imports no torch.
+    from lacvit import pipeline
+    from lacvit.config import make_settings
+
     number, _, shards = shard.partition("/")
-    for index, job in enumerate(jobs):
+    known = {_key(line) for line in read_lines(target)}
+    missing = [job for job in jobs if _key({**job.row, "seed": str(job.seed)}) not in known]
+    for index, job in enumerate(missing):
         if index % int(shards) != int(number) - 1:
             continue
         started = time.monotonic()
@@ -46,9 +51,14 @@ def run_all(jobs: Sequence[Job], output: Path, shard: str) -> None:
 
 
 def collect(jobs: Iterable[Job], output: Path, target: Path, split: str) -> list[dict[str, str]]:
-    """Write a CSV of the finished runs, a line each, with their accuracy on ``split``."""
-    lines = []
+    """Add the finished runs to a CSV, a line each, with their accuracy on ``split``."""
+    kept = {_key(line): line for line in read_lines(target)}
+    lines: list[dict[str, str]] = []
     for job in jobs:
+        known = kept.get(_key({**job.row, "seed": str(job.seed)}))
+        if known:
+            lines.append(known)
+            continue
         metrics = output / job.name / "evaluation" / "metrics.json"
         status = output / job.name / "status.json"
         if metrics.exists():
@@ -72,6 +82,22 @@ def collect(jobs: Iterable[Job], output: Path, target: Path, split: str) -> list
             writer.writerows(lines)
         building.replace(target)
     return lines
+
+
+def read_lines(target: Path) -> list[dict[str, str]]:
+    """What a CSV of earlier runs says; nothing where there is none."""
+    if not target.exists():
+        return []
+    with target.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+FIGURES = ("images", "seconds", "validation_accuracy", "test_accuracy")
+
+
+def _key(line: Mapping[str, str]) -> tuple[str, ...]:
+    """What tells a run from the others: every column that is no figure of it."""
+    return tuple(value for name, value in line.items() if name not in FIGURES)
 
 
 def summarise(lines: Sequence[Mapping[str, str]], keys: Sequence[str], figure: str) -> str:

@@ -60,10 +60,10 @@ def main() -> None:
         path = arguments.pico_mae.resolve()
         backbones["pico-mae"] = f"file:{path}?format=mae&heads={arguments.heads}"
     planned = list(jobs(arguments.data, backbones, long=arguments.long))
-    if not arguments.collect:
-        run_all(planned, arguments.output, arguments.shard)
     name = "table-500.csv" if arguments.long else "table.csv"
     target = Path(__file__).parent / "results" / name
+    if not arguments.collect:
+        run_all(planned, arguments.output, arguments.shard, target)
     lines = collect(planned, arguments.output, target, "test")
     print(f"{len(lines)} of {len(planned)} runs")
     print(summarise(lines, ("cell", "backbone", "arm"), "test_accuracy"))

@@ -15,7 +15,7 @@ from lacvit.arms import find_arm
 from lacvit.backbones import Backbone
 from lacvit.config import RunSettings
 from lacvit.data.splits import Splits
-from lacvit.devices import autocast
+from lacvit.devices import autocast, wait_for
 from lacvit.errors import InputError
 from lacvit.training.optim import freeze_below
 
@@ -97,21 +97,16 @@ def _seconds_an_image(
         started = time.perf_counter()
         with autocast(device, precision):
             backbone(images).float().sum().backward()
-        _wait(device)
+        wait_for(device)
         times["train"].append(time.perf_counter() - started)
         started = time.perf_counter()
         with torch.no_grad(), autocast(device, precision):
             backbone(images)
-        _wait(device)
+        wait_for(device)
         times["encode"].append(time.perf_counter() - started)
     backbone.zero_grad(set_to_none=True)
     training, encoding = (statistics.median(t[1:]) / count for t in times.values())
     return training * VIEWS_SHARE, encoding
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _peak_memory(device: torch.device) -> int | None:

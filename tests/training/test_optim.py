@@ -143,8 +143,8 @@ def test_all_trains_all() -> None:
 
 
 def test_the_automatic_rate_falls_with_the_width() -> None:
-    assert automatic_learning_rate("adamw", 192) == pytest.approx(0.4 / 192)
-    assert automatic_learning_rate("adamw", 768) == pytest.approx(0.4 / 768)
+    assert automatic_learning_rate("adamw", 192) == pytest.approx(0.128 / 192)
+    assert automatic_learning_rate("adamw", 768) == pytest.approx(0.128 / 768)
     assert automatic_learning_rate("sgd", 768) == 0.01
 
 

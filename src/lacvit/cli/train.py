@@ -150,6 +150,6 @@ def _seconds(text: str | None) -> float | None:
         seconds = float(text[:-1]) * UNITS[text[-1]]
     except (ValueError, KeyError, IndexError):
         seconds = 0
-    if seconds <= 0:
+    if not 0 < seconds < float("inf"):
         raise InputError(f"--max-time is {text!r}; write a number with s, m or h, such as 45m.")
     return seconds

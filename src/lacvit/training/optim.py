@@ -30,7 +30,9 @@ POSITIONS_AND_TOKENS = frozenset(
 )
 ADAM_BETAS = (0.9, 0.999)
 SGD_MOMENTUM = 0.9
-WIDTH_RATE = 0.4  # adamw: the peak rate is this over the width (2e-3 at 192, 5e-4 at 768)
+# adamw: the peak rate is this over the width: 1e-3 for pico, where lacvit is best and cross-entropy
+# level with its best (docs/log.md), and 1.7e-4 for a ViT-B, as such models are fine-tuned.
+WIDTH_RATE = 0.128
 SGD_RATE = 0.01
 
 
