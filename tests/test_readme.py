@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from lacvit.arms import ARMS
-from lacvit.cli.main import app
+from lacvit.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,9 +47,8 @@ def test_everything_in_the_package_is_in_the_tree() -> None:
 def test_every_method_and_command_is_named() -> None:
     for arm in ARMS:
         assert f"`{arm}`" in README, arm
-    commands = [command.name for command in app.registered_commands]
     used = set(re.findall(r"lacvit (\w+) ", README)) | {"demo", "report"}
-    assert used >= set(commands)
+    assert used >= set(COMMANDS)
 
 
 def test_links_lead_somewhere() -> None:

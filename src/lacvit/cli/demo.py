@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 METHODS = ("lacvit", "cross-entropy", "linear-probe")
 SEEDS = 3
 SHOTS = 10
-EPOCHS = 40
+EPOCHS = 25
 # Digits do not survive a flip, and have no colour.
 SETTINGS: dict[str, object] = {
     "contrastive.epochs": EPOCHS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import traceback
 from typing import Annotated
@@ -9,21 +10,47 @@ from typing import Annotated
 import typer
 
 from lacvit import __version__
-from lacvit.cli import demo, evaluate, predict, report, train
 from lacvit.errors import LacvitError, RunStopped
 
-app = typer.Typer(
-    name="lacvit",
-    help=(
-        "Train a pretrained vision transformer on a folder of labelled images by label-aware "
-        "contrast (LaCViT), beside honest baselines, and get one report and one model.\n\n"
-        "Start with: lacvit demo. Then, on your own images (one folder a class): "
-        "lacvit train photos/"
-    ),
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+# Name -> what the list of commands says. Each is the function of its name in the module of its
+# name, which is imported only when it is the one asked for: `lacvit --help` answers at once.
+COMMANDS = {
+    "demo": "Try both stages and two baselines on digits.",
+    "train": "Train a classifier on labelled images.",
+    "predict": "Label images with a trained model.",
+    "evaluate": "Measure a trained model on labelled images.",
+    "report": "Make the report of a run again.",
+}
+HELP = (
+    "Train a pretrained vision transformer on a folder of labelled images by label-aware "
+    "contrast (LaCViT), beside honest baselines, and get one report and one model.\n\n"
+    "Start with: lacvit demo. Then, on your own images (one folder a class): "
+    "lacvit train photos/"
 )
+
+
+def build_app(wanted: str | None) -> typer.Typer:
+    """The commands, of which only ``wanted`` can be run; the others are there to be listed."""
+    app = typer.Typer(
+        name="lacvit",
+        help=HELP,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # importing rich would take longer than all the rest of --help
+    )
+    app.callback()(_options)
+    for name, summary in COMMANDS.items():
+        if name == wanted:
+            module = importlib.import_module(f"lacvit.cli.{name}")
+            app.command(name)(getattr(module, name))
+        else:
+            app.command(name, help=summary)(_listed)
+    return app
+
+
+def _listed() -> None:
+    raise AssertionError("a command that was not asked for cannot run")
 
 
 def _show_version(wanted: bool) -> None:
@@ -32,7 +59,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool,
@@ -42,17 +68,12 @@ def _options(
     pass
 
 
-app.command("demo")(demo.demo)
-app.command("train")(train.train)
-app.command("predict")(predict.predict)
-app.command("evaluate")(evaluate.evaluate)
-app.command("report")(report.report)
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run a command and exit: 0 done, 2 the user's input, 1 our fault, 130 interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    wanted = next((word for word in argv if not word.startswith("-")), None)
     try:
-        app(args=argv, prog_name="lacvit")
+        build_app(wanted)(args=argv, prog_name="lacvit")
     except RunStopped as stopped:
         _leave(f"lacvit: {stopped}", 130)
     except LacvitError as error:
