@@ -49,7 +49,7 @@ RECIPES = {
     ),
     "mae": Settings(
         objective="mae",
-        epochs=10.0,
+        epochs=6.4,
         lr=1.5e-3,
         smallest_crop=0.2,
         mask=0.5,
