@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -71,12 +72,12 @@ def faster_precision(
     options: tuple[Precision, ...] = ("fp32", "bf16")
     for precision in options:
         times: list[float] = []
-        # The first call warms up; a precision that is hopeless after the second is not waited for.
-        while len(times) < 4 and not (len(times) == 2 and times[1] > 3 * seconds.get("fp32", 1e9)):
+        # The first call warms up; a precision that is hopeless by then is not waited for.
+        while len(times) < 4 and not (times and times[0] > 5 * seconds.get("fp32", math.inf)):
             started = time.perf_counter()
             with autocast(device, precision):
                 step()
             wait_for(device)
             times.append(time.perf_counter() - started)
-        seconds[precision] = statistics.median(times[1:])
+        seconds[precision] = statistics.median(times[1:] or times)
     return ("bf16" if seconds["bf16"] < 0.8 * seconds["fp32"] else "fp32"), seconds
