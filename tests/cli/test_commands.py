@@ -133,7 +133,10 @@ def test_evaluate_uses_every_image_of_a_folder_without_splits(
         (["train", "nowhere"], "nowhere does not exist"),
         (["train", "DIGITS", "--method", "magic"], "There is no method 'magic'. Choose one of:"),
         (["train", "DIGITS", "--backbone", "pica"], "Did you mean 'pico'?"),
-        (["train", "DIGITS", "--backbone", "timm:vit_tinny_patch16_224"], "vit_tiny_patch16_224.augreg_in21k"),
+        (
+            ["train", "DIGITS", "--backbone", "timm:vit_tinny_patch16_224"],
+            "vit_tiny_patch16_224.augreg_in21k",
+        ),
         (["train", "DIGITS", "--device", "cuda:9"], "There is no device 'cuda:9' here"),
         (["train", "DIGITS", "--set", "contrastive.epoch=3"], "'contrastive.epochs'"),
         (["train", "DIGITS", "--set", "nonsense"], "--set takes section.key=value"),
