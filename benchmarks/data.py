@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +22,7 @@ from statistics import median
 import numpy as np
 import torch
 from PIL import Image
+from provenance import commit, device_name
 
 from lacvit.backbones.torchvision_shim import ensure_torchvision
 from lacvit.data.augmentation import Augmentation
@@ -117,26 +116,6 @@ def measure(records: ImageRecords, size: int, rounds: int) -> dict[str, list[flo
         found["lacvit"].append(rate(lambda turn=turn: ours(images, plan, turn)))
         found["PIL and torchvision v1"].append(rate(lambda: theirs(arrays, size, 128)))
     return found
-
-
-def device_name() -> str:
-    """The processor's name as Linux tells it, else what Python knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def commit() -> str:
-    """The checkout's commit, marked where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return found.stdout.strip()
 
 
 def main() -> None:
