@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,21 @@ class Job:
         """Of its run folder."""
         words = "_".join(str(value) for value in self.row.values())
         return f"{words}_s{self.seed}".replace("/", "-").replace(" ", "")
+
+
+def add_pico_mae(parser: argparse.ArgumentParser) -> None:
+    """The options that name pico-mae, which is not in the package."""
+    parser.add_argument("--pico-mae", type=Path, help="leave out to run pico alone")
+    parser.add_argument("--heads", type=int, default=4, help="attention heads of pico-mae")
+
+
+def backbones(arguments: argparse.Namespace) -> dict[str, str]:
+    """Backbone name -> what ``backbone.spec`` is given."""
+    specs = {"pico": "pico"}
+    if arguments.pico_mae:
+        path = arguments.pico_mae.resolve()
+        specs["pico-mae"] = f"file:{path}?format=mae&heads={arguments.heads}"
+    return specs
 
 
 def run_all(jobs: Sequence[Job], output: Path, shard: str, target: Path) -> None:
@@ -50,10 +66,11 @@ def run_all(jobs: Sequence[Job], output: Path, shard: str, target: Path) -> None
         print(f"{job.name}: {100 * result.accuracy:.2f} in {seconds:.0f} s", flush=True)
 
 
-def collect(jobs: Iterable[Job], output: Path, target: Path, split: str) -> list[dict[str, str]]:
+def collect(jobs: Sequence[Job], output: Path, target: Path, split: str) -> list[dict[str, str]]:
     """Add the finished runs to a CSV, a line each, with their accuracy on ``split``."""
     kept = {_key(line): line for line in read_lines(target)}
-    lines: list[dict[str, str]] = []
+    planned = {_key({**job.row, "seed": str(job.seed)}) for job in jobs}
+    lines = [line for key, line in kept.items() if key not in planned]  # of earlier plans
     for job in jobs:
         known = kept.get(_key({**job.row, "seed": str(job.seed)}))
         if known:
