@@ -1,0 +1,154 @@
+"""The supervised contrastive loss in memory O(N D): its algebra, whoever computes the sums.
+
+Two facts carry it; the third, that the matrix of similarities is symmetric, is for `Passes`.
+
+1. The positive term needs no pairs. With S_k the sum and Q_k the summed squared length of the m_k
+   rows of class k: ``sum_i mean_{p in P(i)} z_i.z_p = sum_k (|S_k|^2 - Q_k) / (m_k - 1)``.
+2. The gradient needs nothing of the forward pass but N log-denominators.
+
+With ``e_ia = exp(z_i.z_a / t)``, ``d_i = sum_{a != i} e_ia``, A anchors and w_i = 1 for an anchor,
+0 for a row without a positive, the gradient of the mean loss with respect to row i of class k is
+``[ sum_{a != i} e_ia (w_i / d_i + w_a / d_a) z_a - 2 w_i (S_k - z_i) / (m_k - 1) ] / (A t)``.
+
+Shape letters: N embeddings, D dimensions, K classes, R a run of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from lacvit.losses.reference import reference_supcon
+
+ROWS_AT_ONCE = 512
+
+
+class LogDenominators(Protocol):
+    """``log sum_{a != i} exp(z_i.z_a / t)`` for the R rows i = first, first + 1, ...: (R,).
+
+    In z's dtype; -inf where there is no other row. What the second pass can use again goes into
+    ``kept``; it is None where no gradient will be asked for.
+    """
+
+    def __call__(
+        self,
+        z_RD: Tensor,
+        z_ND: Tensor,
+        first: int,
+        temperature: float,
+        kept: list[Tensor] | None,
+    ) -> Tensor: ...
+
+
+class Repulsion(Protocol):
+    """``sum_{a != i} e_ia (1 / d_i + 1 / d_a) z_a`` for the same rows: a fresh (R, D), z's dtype.
+
+    ``log_denominator_N`` is ln d, and +inf (a share of 0) where a row is no anchor.
+    """
+
+    def __call__(
+        self,
+        z_RD: Tensor,
+        z_ND: Tensor,
+        first: int,
+        log_denominator_N: Tensor,
+        temperature: float,
+        kept: list[Tensor],
+    ) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The two sums over pairs. ``z_RD`` is ``z_ND[first : first + R]``; no tensor has a graph."""
+
+    log_denominators: LogDenominators
+    repulsion: Repulsion
+
+
+def linear_memory_supcon(
+    z_ND: Tensor,
+    class_index_N: Tensor,
+    class_counts_K: Tensor,
+    temperature: float,
+    passes: Passes,
+) -> Tensor:
+    """Value and gradient of `reference_supcon`, in time O(N N D) and memory O(N D).
+
+    A second derivative is right too, but is computed through the dense definition, in its memory.
+    """
+    kept: list[Tensor] | None = [] if torch.is_grad_enabled() and z_ND.requires_grad else None
+    loss: Tensor = _LinearMemory.apply(  # type: ignore[no-untyped-call]
+        z_ND, class_index_N, class_counts_K, temperature, passes, kept
+    )
+    return loss
+
+
+class _LinearMemory(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        z_ND: Tensor,
+        class_index_N: Tensor,
+        class_counts_K: Tensor,
+        temperature: float,
+        passes: Passes,
+        kept: list[Tensor] | None,
+    ) -> Tensor:
+        log_denominator_N = passes.log_denominators(z_ND, z_ND, 0, temperature, kept)
+        class_sum_KD, cosine_sum_K = _class_sums(z_ND, class_index_N, len(class_counts_K))
+        positives_K = class_counts_K - 1
+        is_anchor_N = (positives_K > 0)[class_index_N]
+
+        repulsion = (log_denominator_N * is_anchor_N).sum(dtype=cosine_sum_K.dtype)
+        attraction = (cosine_sum_K / positives_K.clamp(min=1)).sum() / temperature
+        ctx.temperature, ctx.passes = temperature, passes
+        ctx.save_for_backward(
+            z_ND, class_index_N, class_counts_K, log_denominator_N, class_sum_KD, *(kept or ())
+        )
+        return ((repulsion - attraction) / is_anchor_N.sum()).to(z_ND.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, loss_gradient: Tensor) -> tuple[Tensor | None, ...]:
+        z_ND, class_index_N, class_counts_K, log_denominator_N, class_sum_KD, *kept = (
+            ctx.saved_tensors
+        )
+        with torch.autocast(z_ND.device.type, enabled=False):
+            if torch.is_grad_enabled():  # create_graph: the gradient must have a gradient
+                loss = reference_supcon(z_ND, class_index_N, class_counts_K, ctx.temperature)
+                (gradient_ND,) = torch.autograd.grad(loss, z_ND, create_graph=True)
+                return gradient_ND * loss_gradient, None, None, None, None, None
+            positives_N = (class_counts_K - 1)[class_index_N]
+            is_anchor_N = positives_N > 0
+            log_denominator_N = log_denominator_N.masked_fill(~is_anchor_N, torch.inf)
+            gradient_ND = ctx.passes.repulsion(
+                z_ND, z_ND, 0, log_denominator_N, ctx.temperature, kept
+            )
+            pull_N = 2 * is_anchor_N.to(class_sum_KD.dtype) / positives_N.clamp(min=1)
+            for rows in _runs(len(z_ND)):
+                others_RD = class_sum_KD[class_index_N[rows]] - z_ND[rows]
+                gradient_ND[rows] -= (pull_N[rows, None] * others_RD).to(z_ND.dtype)
+            gradient_ND *= loss_gradient / is_anchor_N.sum() / ctx.temperature
+        return gradient_ND, None, None, None, None, None
+
+
+def _runs(n: int) -> Iterator[slice]:
+    return (slice(start, min(start + ROWS_AT_ONCE, n)) for start in range(0, n, ROWS_AT_ONCE))
+
+
+def _class_sums(z_ND: Tensor, class_index_N: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
+    """Sum of each class's rows, and the sum of ``z_i.z_p`` over its ordered pairs i != p.
+
+    In float64 where the device has it: ``|S|^2 - Q`` takes a small number off a large one.
+    """
+    wide = torch.float32 if z_ND.device.type == "mps" else torch.float64
+    sum_KD = z_ND.new_zeros(n_classes, z_ND.shape[1], dtype=wide)
+    square_K = z_ND.new_zeros(n_classes, dtype=wide)
+    for rows in _runs(len(z_ND)):
+        z_RD = z_ND[rows].to(wide)
+        sum_KD.index_add_(0, class_index_N[rows], z_RD)
+        square_K.index_add_(0, class_index_N[rows], z_RD.square().sum(dim=1))
+    return sum_KD, sum_KD.square().sum(dim=1) - square_K
