@@ -1,0 +1,288 @@
+"""Which of two methods is better, and how sure that is: paired by test image and by seed.
+
+Two things vary: the test images that happened to be at hand, and the training run (shots, order,
+weights, views), which the seed draws. An interval that sees one of them alone is too short, so the
+default is the wider of one that sees both (`two_way`) and one that trusts the seeds alone
+(`paired_t`).
+
+Shape letters: S seeds, N test images, P patterns of one image over the seeds. All figures are
+shares of the test images (0.01 is one point) and differences are a minus b.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from lacvit.errors import InputError
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Range = tuple[float, float]
+
+RESAMPLES = 10_000
+MARGIN = 0.01  # a difference within one point is called equal
+LEVEL = 0.95
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """The accuracy of method a less that of method b, and what is known of it."""
+
+    difference: float
+    interval: Range
+    """The reported 95 % interval: the wider of `two_way` and `paired_t`; of one seed, or of folds,
+    what `basis` says."""
+    basis: str
+    image_bootstrap: Range
+    """Resamples the images alone: these trained models, other images of the same kind."""
+    two_way: Range | None
+    paired_t: Range | None
+    p_value: float
+    mcnemar: tuple[float, ...]
+    """Exact p a seed. About those two trained models only, not about the methods."""
+    seeds_won: float
+    """Seeds in which a is ahead; a tie counts one half."""
+    seeds: int
+    images: int
+    equivalent: bool
+    """Whether the 90 % interval lies within the margin (two one-sided tests at 5 %)."""
+    detectable: float
+    """The smallest difference that this design would have found with 80 % power."""
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse``, ``equal`` (within the margin) or ``unsettled``."""
+        if self.equivalent:
+            return "equal"
+        if self.interval[0] > 0:
+            return "better"
+        return "worse" if self.interval[1] < 0 else "unsettled"
+
+
+def paired_difference(
+    correct_a_SN: Bools,
+    correct_b_SN: Bools,
+    *,
+    margin: float = MARGIN,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> PairedDifference:
+    """Compare two methods that were trained under the same S seeds and met the same N images.
+
+    The two-way bootstrap draws seeds and, independently, images, with replacement (Owen 2007,
+    "The pigeonhole bootstrap"), and takes percentiles of the mean difference. It counts what is
+    due to neither seeds nor images three times: where the seeds of a method differ in nothing but
+    chance answers it covers 99 % and more. The paired t takes the S differences as its sample.
+    Under one seed only the images can be resampled, and `basis` says that training was not
+    measured.
+
+    Args:
+        correct_a_SN: whether method a labelled image n rightly under seed s.
+        correct_b_SN: the same of method b, in the same order of seeds and images.
+        margin: methods closer than this count as equal.
+        resamples: of each bootstrap.
+        seed: draws the resamples; the same seed gives the same figures.
+
+    Raises:
+        InputError: shapes that differ or are not (S, N) with S and N at least 1.
+    """
+    difference_SN = _difference(correct_a_SN, correct_b_SN)
+    seeds, images = difference_SN.shape
+    by_seed_S = difference_SN.mean(axis=1)
+    draws_2S = _bootstrap(difference_SN, resamples, np.random.default_rng(seed))
+    of_images, of_both = draws_2S
+    if seeds == 1:
+        basis, p_value = "images alone: one run each, training was not measured", _p(of_images)
+        interval, narrow = _percentiles(of_images, LEVEL), _percentiles(of_images, 2 * LEVEL - 1)
+        error = float(of_images.std())
+        two_way = paired_t = None
+    else:
+        two_way, paired_t = _percentiles(of_both, LEVEL), _t_interval(by_seed_S, LEVEL)
+        interval, basis = _wider({"two_way": two_way, "paired_t": paired_t})
+        level = 2 * LEVEL - 1
+        narrow, _ = _wider(
+            {"two_way": _percentiles(of_both, level), "paired_t": _t_interval(by_seed_S, level)}
+        )
+        p_value = max(_p(of_both), _t_p(by_seed_S))
+        error = float(of_both.std())
+    return PairedDifference(
+        difference=float(by_seed_S.mean()),
+        interval=interval,
+        basis=basis,
+        image_bootstrap=_percentiles(of_images, LEVEL),
+        two_way=two_way,
+        paired_t=paired_t,
+        p_value=p_value,
+        mcnemar=tuple(mcnemar(a, b) for a, b in zip(correct_a_SN, correct_b_SN, strict=True)),
+        seeds_won=float((by_seed_S > 0).sum() + 0.5 * (by_seed_S == 0).sum()),
+        seeds=seeds,
+        images=images,
+        equivalent=bool(-margin < narrow[0] and narrow[1] < margin),
+        detectable=_detectable(by_seed_S, error),
+    )
+
+
+def fold_difference(
+    correct_a_RN: Bools,
+    correct_b_RN: Bools,
+    fold_RN: NDArray[np.integer],
+    *,
+    margin: float = MARGIN,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> PairedDifference:
+    """Compare two methods over R repeats of cross-validation on the same N images.
+
+    The training sets of folds overlap, so their differences are not independent: the t interval
+    over all J = R x folds of them takes the variance ``(1/J + n_test/n_train) s^2`` (Nadeau and
+    Bengio 2003, "Inference for the generalization error"). The wider of it and the bootstrap of
+    the images is reported.
+
+    Args:
+        correct_a_RN: whether a labelled image n rightly in repeat r, when it was held out.
+        correct_b_RN: the same of b.
+        fold_RN: the fold, from 0, that held image n out in repeat r.
+        margin, resamples, seed: as in `paired_difference`.
+
+    Raises:
+        InputError: shapes that differ, fewer than two folds.
+    """
+    difference_RN = _difference(correct_a_RN, correct_b_RN)
+    if fold_RN.shape != difference_RN.shape or int(fold_RN.max()) < 1:
+        raise InputError(
+            f"folds have shape {fold_RN.shape} and {int(fold_RN.max()) + 1} fold; expected "
+            f"{difference_RN.shape} with at least 2 folds."
+        )
+    repeats, images = difference_RN.shape
+    folds = int(fold_RN.max()) + 1
+    by_fold_J = np.array(
+        [row[fold == k].mean() for row, fold in zip(difference_RN, fold_RN, strict=True)
+         for k in range(folds)]
+    )  # fmt: skip
+    of_images, _ = _bootstrap(difference_RN, resamples, np.random.default_rng(seed))
+    overlap = 1 / (folds - 1)  # n_test / n_train
+    choices: list[dict[str, Range]] = [
+        {
+            "corrected_t": _t_interval(by_fold_J, level, overlap),
+            "image_bootstrap": _percentiles(of_images, level),
+        }
+        for level in (LEVEL, 2 * LEVEL - 1)
+    ]
+    interval, basis = _wider(choices[0])
+    narrow, _ = _wider(choices[1])
+    by_repeat_R = difference_RN.mean(axis=1)
+    return PairedDifference(
+        difference=float(by_repeat_R.mean()),
+        interval=interval,
+        basis=f"{basis} over {repeats} x {folds} folds",
+        image_bootstrap=choices[0]["image_bootstrap"],
+        two_way=None,
+        paired_t=choices[0]["corrected_t"],
+        p_value=max(_p(of_images), _t_p(by_fold_J, overlap)),
+        mcnemar=tuple(mcnemar(a, b) for a, b in zip(correct_a_RN, correct_b_RN, strict=True)),
+        seeds_won=float((by_repeat_R > 0).sum() + 0.5 * (by_repeat_R == 0).sum()),
+        seeds=repeats,
+        images=images,
+        equivalent=bool(-margin < narrow[0] and narrow[1] < margin),
+        detectable=_detectable(by_fold_J, float(of_images.std()), overlap),
+    )
+
+
+def mcnemar(correct_a_N: Bools, correct_b_N: Bools) -> float:
+    """Exact two-sided p that two trained models err equally often (McNemar 1947).
+
+    Of the images that exactly one labels rightly, the share that a does is 1/2 under the
+    hypothesis: a binomial test. 1 where they never differ.
+    """
+    only_a = int((correct_a_N & ~correct_b_N).sum())
+    only_b = int((correct_b_N & ~correct_a_N).sum())
+    if only_a + only_b == 0:
+        return 1.0
+    return float(stats.binomtest(only_a, only_a + only_b).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """The p-values of one report, adjusted so that the chance of any false claim is kept.
+
+    Holm 1979: sorted from the smallest, the k-th of m is multiplied by m - k + 1 and is at least
+    the one before it, at most 1. Given back in the order they came in.
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = len(order) - np.arange(len(order))
+    raised = np.maximum.accumulate(np.asarray(p_values, dtype=float)[order] * factors)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(raised, 1.0)
+    return tuple(float(p) for p in adjusted)
+
+
+def _difference(correct_a_SN: Bools, correct_b_SN: Bools) -> Floats:
+    if correct_a_SN.shape != correct_b_SN.shape or correct_a_SN.ndim != 2 or not correct_a_SN.size:
+        raise InputError(
+            f"a has answers of shape {correct_a_SN.shape} and b of {correct_b_SN.shape}; expected "
+            "the same (seeds, images) of both, at least one of each."
+        )
+    return correct_a_SN.astype(np.float64) - correct_b_SN.astype(np.float64)
+
+
+def _bootstrap(
+    difference_SN: Floats, resamples: int, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Mean differences over resampled images, and over resampled images and seeds.
+
+    Images with the same column are interchangeable, so what is drawn is how often each of the
+    P different columns comes: exact, and P is at most 3^S.
+    """
+    seeds, images = difference_SN.shape
+    pattern_SP, count_P = np.unique(difference_SN, axis=1, return_counts=True)
+    drawn_BP = rng.multinomial(images, count_P / images, size=resamples)
+    by_seed_BS = drawn_BP @ pattern_SP.T / images
+    weight_BS = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
+    return by_seed_BS.mean(axis=1), (by_seed_BS * weight_BS).sum(axis=1)
+
+
+def _percentiles(draws: Floats, level: float) -> Range:
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _p(draws: Floats) -> float:
+    """Two-sided: twice the share of the draws on the rarer side of 0, the estimate counted in."""
+    rarer = min((draws <= 0).sum(), (draws >= 0).sum())
+    return float(min(1.0, 2 * (rarer + 1) / (len(draws) + 1)))
+
+
+def _t_error(sample: Floats, overlap: float) -> float:
+    return float(sample.std(ddof=1) * np.sqrt(1 / len(sample) + overlap))
+
+
+def _t_interval(sample: Floats, level: float, overlap: float = 0.0) -> Range:
+    half = float(stats.t.ppf((1 + level) / 2, len(sample) - 1)) * _t_error(sample, overlap)
+    return float(sample.mean()) - half, float(sample.mean()) + half
+
+
+def _t_p(sample: Floats, overlap: float = 0.0) -> float:
+    error = _t_error(sample, overlap)
+    if error == 0:  # every seed the same
+        return 1.0 if sample.mean() == 0 else 0.0
+    return float(2 * stats.t.sf(abs(sample.mean()) / error, len(sample) - 1))
+
+
+def _detectable(sample: Floats, bootstrap_error: float, overlap: float = 0.0) -> float:
+    """(quantile of the level + quantile of the power) standard errors, by the worse of the two."""
+    normal = float(stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(POWER)) * bootstrap_error
+    if len(sample) < 2:
+        return normal
+    freedom = len(sample) - 1
+    quantiles = float(stats.t.ppf((1 + LEVEL) / 2, freedom) + stats.t.ppf(POWER, freedom))
+    return max(normal, quantiles * _t_error(sample, overlap))
+
+
+def _wider(choices: dict[str, Range]) -> tuple[Range, str]:
+    name = max(choices, key=lambda key: choices[key][1] - choices[key][0])
+    return choices[name], name

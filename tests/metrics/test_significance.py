@@ -1,0 +1,186 @@
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from lacvit.errors import InputError
+from lacvit.metrics.significance import fold_difference, holm, mcnemar, paired_difference
+
+
+def answers(rng, *, seeds, images, gain, seed_spread=0.0, image_spread=1.0):
+    """Right or wrong answers of two methods: images differ in difficulty, seeds in luck."""
+    difficulty = image_spread * rng.normal(size=images)
+    pair = []
+    for shift in (gain, 0.0):
+        luck = seed_spread * rng.normal(size=(seeds, 1))
+        pair.append(rng.normal(size=(seeds, images)) < 1.0 + shift + luck - difficulty)
+    return pair
+
+
+def true_difference(gain, seed_spread, image_spread=1.0):
+    spread = np.sqrt(1 + seed_spread**2 + image_spread**2)
+    return stats.norm.cdf((1 + gain) / spread) - stats.norm.cdf(1 / spread)
+
+
+def test_a_worked_example():
+    a = np.array([[1, 1, 1, 0], [1, 1, 0, 0]], dtype=bool)
+    b = np.array([[1, 0, 0, 0], [1, 1, 0, 0]], dtype=bool)
+    found = paired_difference(a, b, resamples=2000)
+    assert found.difference == pytest.approx(0.25)
+    assert (found.seeds, found.images) == (2, 4)
+    assert found.seeds_won == 1.5
+    assert found.mcnemar == (0.5, 1.0)
+    half = stats.t.ppf(0.975, 1) * 0.5 * np.sqrt(0.5) / np.sqrt(2)
+    assert found.paired_t == pytest.approx((0.25 - half, 0.25 + half))
+    assert found.interval == found.paired_t, "the wider one"
+    assert found.basis == "paired_t"
+    assert found.verdict == "unsettled"
+
+
+def test_the_paired_t_is_scipys():
+    a, b = answers(np.random.default_rng(0), seeds=5, images=300, gain=0.1, seed_spread=0.1)
+    found = paired_difference(a, b, resamples=500)
+    expected = stats.ttest_rel(a.mean(axis=1), b.mean(axis=1))
+    assert found.paired_t == pytest.approx(tuple(expected.confidence_interval()))
+    assert found.p_value >= expected.pvalue
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_bootstrap_of_images_is_scipys(seeds):
+    a, b = answers(np.random.default_rng(1), seeds=seeds, images=400, gain=0.2)
+    found = paired_difference(a, b)
+    by_image = (a.astype(float) - b).mean(axis=0)
+    expected = stats.bootstrap(
+        (by_image,), np.mean, n_resamples=10_000, method="percentile", rng=2, vectorized=True
+    ).confidence_interval
+    assert found.image_bootstrap == pytest.approx(tuple(expected), abs=0.004)  # error: 0.001
+
+
+def test_two_way_variance_is_the_sum_of_its_parts():
+    """Owen 2007: about var(seeds)/S + var(images)/N + 3 times the part of neither, over S N."""
+    a, b = answers(np.random.default_rng(3), seeds=8, images=500, gain=0.1, seed_spread=0.3)
+    difference = a.astype(float) - b
+    draws = paired_difference(a, b, resamples=20_000)
+    width = draws.two_way[1] - draws.two_way[0]
+    seeds, images = difference.shape
+    plain = difference.mean(axis=1).var() / seeds + difference.mean(axis=0).var() / images
+    rest = difference - difference.mean(axis=1, keepdims=True) - difference.mean(axis=0)
+    expected = plain + (rest + difference.mean()).var() / (seeds * images)
+    assert width == pytest.approx(2 * 1.96 * np.sqrt(expected), rel=0.05)
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_coverage_of_the_reported_interval(seeds):
+    """Nominally 95 %; between 93 and 99 over simulated experiments with a known difference."""
+    rng = np.random.default_rng(17)
+    seed_spread = 0.15
+    truth = true_difference(0.15, seed_spread)
+    repeats = 200
+    covered = 0
+    for _ in range(repeats):
+        a, b = answers(rng, seeds=seeds, images=200, gain=0.15, seed_spread=seed_spread)
+        low, high = paired_difference(a, b, resamples=400).interval
+        covered += low <= truth <= high
+    assert 0.93 <= covered / repeats <= 0.99
+
+
+def test_one_seed_says_that_training_was_not_measured():
+    a, b = answers(np.random.default_rng(4), seeds=1, images=200, gain=0.5)
+    found = paired_difference(a, b)
+    assert found.two_way is None
+    assert found.paired_t is None
+    assert found.interval == found.image_bootstrap
+    assert found.basis == "images alone: one run each, training was not measured"
+
+
+@pytest.mark.parametrize(
+    ("gain", "images", "verdict"),
+    [(0.5, 500, "better"), (-0.5, 500, "worse"), (0.0, 20_000, "equal"), (0.05, 100, "unsettled")],
+)
+def test_verdicts(gain, images, verdict):
+    a, b = answers(np.random.default_rng(5), seeds=5, images=images, gain=gain)
+    found = paired_difference(a, b, resamples=2000)
+    assert found.verdict == verdict
+
+
+def test_the_margin_decides_what_is_equal():
+    a, b = answers(np.random.default_rng(6), seeds=5, images=2000, gain=0.0)
+    assert not paired_difference(a, b, margin=0.001, resamples=1000).equivalent
+    assert paired_difference(a, b, margin=0.05, resamples=1000).equivalent
+
+
+def test_the_detectable_difference_is_detected_four_times_in_five():
+    rng = np.random.default_rng(7)
+    settled = [answers(rng, seeds=5, images=500, gain=0.0) for _ in range(20)]
+    smallest = np.mean([paired_difference(a, b, resamples=400).detectable for a, b in settled])
+    spread = np.sqrt(2)
+    gain = spread * stats.norm.ppf(stats.norm.cdf(1 / spread) + smallest) - 1
+    found = [
+        paired_difference(*answers(rng, seeds=5, images=500, gain=gain), resamples=400)
+        for _ in range(80)
+    ]
+    assert 0.7 <= np.mean([result.interval[0] > 0 for result in found]) <= 0.95
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (1, 0), (7, 2), (30, 30), (40, 80)])
+def test_mcnemar_is_statsmodels(only_a, only_b):
+    a = np.array([True] * only_a + [False] * only_b + [True] * 5)
+    b = np.array([False] * only_a + [True] * only_b + [True] * 5)
+    table = [[5, only_a], [only_b, 0]]
+    expected = statsmodels_mcnemar(table, exact=True).pvalue
+    assert mcnemar(a, b) == pytest.approx(expected)
+    assert mcnemar(b, a) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("p_values", [[0.01, 0.04, 0.03, 0.5], [0.2], [0.05, 0.05, 0.9, 1.0], []])
+def test_holm_is_statsmodels(p_values):
+    expected = multipletests(p_values, method="holm")[1] if p_values else []
+    assert holm(p_values) == pytest.approx(tuple(expected))
+
+
+def fold_answers(rng, images, repeats, folds):
+    a, b = answers(rng, seeds=repeats, images=images, gain=0.3)
+    fold = np.stack([rng.permutation(np.arange(images) % folds) for _ in range(repeats)])
+    return a, b, fold
+
+
+def test_folds_widen_the_t_interval_by_the_overlap_of_their_training_sets():
+    a, b, fold = fold_answers(np.random.default_rng(8), images=60, repeats=2, folds=5)
+    found = fold_difference(a, b, fold)
+    difference = a.astype(float) - b
+    sample = np.array([difference[r, fold[r] == k].mean() for r in range(2) for k in range(5)])
+    half = stats.t.ppf(0.975, 9) * sample.std(ddof=1) * np.sqrt(1 / 10 + 12 / 48)
+    assert found.difference == pytest.approx(difference.mean())
+    assert found.paired_t == pytest.approx((sample.mean() - half, sample.mean() + half))
+    width = found.interval[1] - found.interval[0]
+    assert width == max(
+        found.paired_t[1] - found.paired_t[0], found.image_bootstrap[1] - found.image_bootstrap[0]
+    )
+    assert found.basis == "corrected_t over 2 x 5 folds"
+
+
+def test_the_same_seed_gives_the_same_figures():
+    a, b = answers(np.random.default_rng(9), seeds=3, images=100, gain=0.1)
+    assert paired_difference(a, b, seed=1) == paired_difference(a, b, seed=1)
+    assert paired_difference(a, b, seed=1) != paired_difference(a, b, seed=2)
+
+
+def test_swapping_the_methods_turns_the_signs():
+    a, b = answers(np.random.default_rng(10), seeds=4, images=150, gain=0.2)
+    there, back = paired_difference(a, b), paired_difference(b, a)
+    assert there.difference == -back.difference
+    assert there.paired_t == pytest.approx((-back.paired_t[1], -back.paired_t[0]))
+    assert there.seeds_won + back.seeds_won == 4
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (6,), (0, 5)])
+def test_shapes_that_do_not_pair_are_refused(shape):
+    with pytest.raises(InputError, match=r"expected the same \(seeds, images\) of both"):
+        paired_difference(np.ones(shape, dtype=bool), np.ones((2, 4), dtype=bool))
+
+
+def test_a_single_fold_is_refused():
+    a = np.ones((1, 4), dtype=bool)
+    with pytest.raises(InputError, match="at least 2 folds"):
+        fold_difference(a, a, np.zeros((1, 4), dtype=int))
