@@ -20,10 +20,8 @@ from lacvit.arms import find_arm
 from lacvit.backbones import Backbone, load_backbone
 from lacvit.config import RunSettings
 from lacvit.data.batches import DecodedImages, hold
-from lacvit.data.faults import drop_unreadable, find_unreadable
-from lacvit.data.readers import describe, read_data
 from lacvit.data.records import ImageRecords
-from lacvit.data.splits import Splits, make_splits, split_manifest
+from lacvit.data.splits import Splits, split_manifest
 from lacvit.devices import faster_precision
 from lacvit.errors import InputError
 from lacvit.evaluation.evaluate import Evaluation, evaluate_records
@@ -32,6 +30,7 @@ from lacvit.forecast import describe as describe_forecast
 from lacvit.forecast import forecast, in_words, shorten
 from lacvit.model import Classifier
 from lacvit.model_card import model_card
+from lacvit.reading import data_manifest, read_splits
 from lacvit.report.page import write_report
 from lacvit.run_folder import RunFolder, begin, inspect, read_json, write_json
 from lacvit.staging import Run, train_stages
@@ -132,43 +131,6 @@ def train(
     return result
 
 
-def read_splits(settings: RunSettings, progress: Progress) -> Splits:
-    """The three splits of the data that the settings name, unreadable images left out.
-
-    Raises:
-        InputError: no data named, or nothing usable in it.
-    """
-    data = settings.data
-    if data.path is None:
-        raise InputError(
-            "No images are named. Give a folder of class folders or a Parquet file: "
-            "lacvit train DATA, or data.path in the recipe."
-        )
-    by_split = read_data(Path(data.path))
-    workers = 2 if settings.workers == "auto" else settings.workers
-    readable = {}
-    for name, records in by_split.items():
-        faults = find_unreadable(records, workers)
-        readable[name] = drop_unreadable(records, faults, data.strict)
-        for fault in faults[:5]:
-            progress.message(f"Skipped {fault.path}: {fault.reason}.")
-        if faults:
-            progress.message(f"Skipped {len(faults)} unreadable of {len(records)} images.")
-    for line in describe(readable):
-        progress.message(line)
-    splits = make_splits(
-        readable,
-        validation_fraction=data.validation_fraction,
-        test_fraction=data.test_fraction,
-        split_seed=data.split_seed,
-        shots=data.shots,
-        seed=settings.seed,
-    )
-    counts = ", ".join(f"{len(records)} to {name}" for name, records in splits.items())
-    progress.message(f"Split: {counts}.")
-    return splits
-
-
 def _check_same_images(folder: RunFolder, splits: Splits) -> None:
     """A run must not go on with other images than it began with."""
     if read_json(folder.data)["fingerprint"] != split_manifest(splits)["fingerprint"]:
@@ -176,11 +138,6 @@ def _check_same_images(folder: RunFolder, splits: Splits) -> None:
             f"The images have changed since the run in {folder.path} began. "
             f"Start again with --overwrite, or choose another folder with --output."
         )
-
-
-def data_manifest(settings: RunSettings, splits: Splits) -> dict[str, object]:
-    """What ``data.json`` says."""
-    return {"root": settings.data.path, **split_manifest(splits)}
 
 
 def _shorter_side(records: ImageRecords) -> int:
