@@ -7,14 +7,16 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Interpolation = Literal["bilinear", "bicubic"]
+Fit = Literal["crop", "squash"]
 RGB = tuple[float, float, float]
 
 
 class InputSpec(BaseModel):
     """Size, normalisation and resampling of a backbone's input images.
 
-    An image is resized so that its shorter side is ``round(size / crop_fraction)``, cropped in
-    the centre to ``size`` x ``size``, scaled to 0..1, then normalised by ``mean`` and ``std``.
+    An image is resized so that its shorter side is ``round(size / crop_fraction)`` (``squash``:
+    both sides, whatever its shape), cropped in the centre to ``size`` x ``size``, scaled to 0..1,
+    then normalised by ``mean`` and ``std``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,3 +28,4 @@ class InputSpec(BaseModel):
     crop_fraction: float = Field(
         1.0, gt=0, le=1, description="share of the shorter side that the centre crop keeps"
     )
+    fit: Fit = Field("crop", description="keep the shape and crop, or squash to a square")

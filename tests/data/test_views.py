@@ -224,3 +224,20 @@ def test_views_have_the_pipelines_distribution():
             error = math.sqrt(float(a.var() + b.var()) / count)
             assert abs(float(a.mean() - b.mean())) < 4 * error
             assert abs(float(a.std() / b.std()) - 1) < 0.15
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 60), (7, 300), (32, 32)])
+@pytest.mark.parametrize("fraction", [1.0, 0.875])
+def test_squashed_images_lose_their_shape(height: int, width: int, fraction: float) -> None:
+    of = spec(28, crop_fraction=fraction, interpolation="bilinear", fit="squash")
+    image = smooth(3, height, width)
+    side = round(28 / fraction)
+    planes = functional.resize(
+        torch.from_numpy(image).permute(2, 0, 1), [side, side], antialias=True
+    )
+    pixels = functional.center_crop(planes, [28, 28]).float() / 255
+    wanted = (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    # An image 16 times as long as wide is resampled by matrices, to the nearest of 256 levels.
+    torch.testing.assert_close(
+        evaluation_view([image], of)[0], wanted, atol=1.01 / 255 / 0.2, rtol=0
+    )

@@ -6,12 +6,17 @@ Shape letters: B images, D feature dimensions.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from lacvit.input_spec import InputSpec
+
+
+# How tokens become one feature: the class token (with a distillation token: their mean), the mean
+# of the patch tokens without class and register tokens, or the model's own attention pool.
+Pool = Literal["cls", "mean", "attention"]
 
 
 class Origin(BaseModel):
@@ -79,3 +84,7 @@ class Backbone(nn.Module):
     def final(self) -> tuple[nn.Module, ...]:
         """What follows the last block: the norms and, where the model has one, attention pool."""
         return self._final
+
+    def checkpoint_gradients(self) -> None:
+        """Keep only the blocks' inputs for the backward pass: less memory, a third more time."""
+        self.encoder.set_grad_checkpointing(True)  # type: ignore[operator]

@@ -170,8 +170,10 @@ def _centres(planes: Tensor, spec: InputSpec) -> Tensor:
 
 
 def _resized(h: int, w: int, spec: InputSpec) -> tuple[int, int]:
-    """Height and width once the shorter side is ``round(size / crop_fraction)``."""
+    """Height and width once the shorter side, or each, is ``round(size / crop_fraction)``."""
     short = round(spec.size / spec.crop_fraction)
+    if spec.fit == "squash":
+        return short, short
     return (short, short * w // h) if h <= w else (short * h // w, short)
 
 
