@@ -10,7 +10,7 @@ With ``e_ia = exp(z_i.z_a / t)``, ``d_i = sum_{a != i} e_ia``, A anchors and w_i
 0 for a row without a positive, the gradient of the mean loss with respect to row i of class k is
 ``[ sum_{a != i} e_ia (w_i / d_i + w_a / d_a) z_a - 2 w_i (S_k - z_i) / (m_k - 1) ] / (A t)``.
 
-Shape letters: N embeddings, D dimensions, K classes, R a run of rows.
+Shape letters: N embeddings, R of them this process's, D dimensions, K classes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from lacvit.losses.reference import reference_supcon
+from lacvit.losses.batch import Batch
+from lacvit.losses.reference import dense_supcon
 
 ROWS_AT_ONCE = 512
 
@@ -69,20 +70,17 @@ class Passes:
     repulsion: Repulsion
 
 
-def linear_memory_supcon(
-    z_ND: Tensor,
-    class_index_N: Tensor,
-    class_counts_K: Tensor,
-    temperature: float,
-    passes: Passes,
-) -> Tensor:
-    """Value and gradient of `reference_supcon`, in time O(N N D) and memory O(N D).
+def linear_memory_supcon(z_RD: Tensor, batch: Batch, passes: Passes) -> Tensor:
+    """Value and gradient of `reference_supcon`, in time O(N R D) and memory O(N D).
+
+    Over several processes: after the exchange of the rows, one more, of the log-denominators, gives
+    each process what the whole gradient of its own rows needs. The backward pass exchanges nothing.
 
     A second derivative is right too, but is computed through the dense definition, in its memory.
     """
-    kept: list[Tensor] | None = [] if torch.is_grad_enabled() and z_ND.requires_grad else None
+    kept: list[Tensor] | None = [] if torch.is_grad_enabled() and z_RD.requires_grad else None
     loss: Tensor = _LinearMemory.apply(  # type: ignore[no-untyped-call]
-        z_ND, class_index_N, class_counts_K, temperature, passes, kept
+        z_RD, batch, passes, kept
     )
     return loss
 
@@ -91,48 +89,58 @@ class _LinearMemory(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        z_ND: Tensor,
-        class_index_N: Tensor,
-        class_counts_K: Tensor,
-        temperature: float,
+        z_RD: Tensor,
+        batch: Batch,
         passes: Passes,
         kept: list[Tensor] | None,
     ) -> Tensor:
-        log_denominator_N = passes.log_denominators(z_ND, z_ND, 0, temperature, kept)
+        z_ND, class_index_N, class_counts_K = batch.z_ND, batch.class_index_N, batch.class_counts_K
+        block, temperature = batch.block, batch.temperature
+        log_denominator_N = block.gather(
+            passes.log_denominators(z_RD, z_ND, block.rows.start, temperature, kept)
+        )
         class_sum_KD, cosine_sum_K = _class_sums(z_ND, class_index_N, len(class_counts_K))
         positives_K = class_counts_K - 1
         is_anchor_N = (positives_K > 0)[class_index_N]
 
         repulsion = (log_denominator_N * is_anchor_N).sum(dtype=cosine_sum_K.dtype)
         attraction = (cosine_sum_K / positives_K.clamp(min=1)).sum() / temperature
-        ctx.temperature, ctx.passes = temperature, passes
+        ctx.block, ctx.temperature, ctx.passes = block, temperature, passes
         ctx.save_for_backward(
-            z_ND, class_index_N, class_counts_K, log_denominator_N, class_sum_KD, *(kept or ())
+            z_RD,
+            z_ND,
+            class_index_N,
+            class_counts_K,
+            log_denominator_N,
+            class_sum_KD,
+            *(kept or ()),
         )
         return ((repulsion - attraction) / is_anchor_N.sum()).to(z_ND.dtype)
 
     @staticmethod
     def backward(ctx: Any, loss_gradient: Tensor) -> tuple[Tensor | None, ...]:
-        z_ND, class_index_N, class_counts_K, log_denominator_N, class_sum_KD, *kept = (
+        z_RD, z_ND, class_index_N, class_counts_K, log_denominator_N, class_sum_KD, *kept = (
             ctx.saved_tensors
         )
+        own, temperature = ctx.block.rows, ctx.temperature
         with torch.autocast(z_ND.device.type, enabled=False):
             if torch.is_grad_enabled():  # create_graph: the gradient must have a gradient
-                loss = reference_supcon(z_ND, class_index_N, class_counts_K, ctx.temperature)
-                (gradient_ND,) = torch.autograd.grad(loss, z_ND, create_graph=True)
-                return gradient_ND * loss_gradient, None, None, None, None, None
+                loss = dense_supcon(z_RD, class_index_N, class_counts_K, temperature)
+                (gradient_RD,) = torch.autograd.grad(loss, z_RD, create_graph=True)
+                return gradient_RD * loss_gradient, None, None, None
             positives_N = (class_counts_K - 1)[class_index_N]
             is_anchor_N = positives_N > 0
             log_denominator_N = log_denominator_N.masked_fill(~is_anchor_N, torch.inf)
-            gradient_ND = ctx.passes.repulsion(
-                z_ND, z_ND, 0, log_denominator_N, ctx.temperature, kept
+            gradient_RD = ctx.passes.repulsion(
+                z_RD, z_ND, own.start, log_denominator_N, temperature, kept
             )
-            pull_N = 2 * is_anchor_N.to(class_sum_KD.dtype) / positives_N.clamp(min=1)
-            for rows in _runs(len(z_ND)):
-                others_RD = class_sum_KD[class_index_N[rows]] - z_ND[rows]
-                gradient_ND[rows] -= (pull_N[rows, None] * others_RD).to(z_ND.dtype)
-            gradient_ND *= loss_gradient / is_anchor_N.sum() / ctx.temperature
-        return gradient_ND, None, None, None, None, None
+            pull_R = 2 * is_anchor_N[own].to(class_sum_KD.dtype) / positives_N[own].clamp(min=1)
+            class_index_R = class_index_N[own]
+            for run in _runs(len(z_RD)):
+                others_RD = class_sum_KD[class_index_R[run]] - z_RD[run]
+                gradient_RD[run] -= (pull_R[run, None] * others_RD).to(z_RD.dtype)
+            gradient_RD *= loss_gradient / is_anchor_N.sum() / temperature
+        return gradient_RD, None, None, None
 
 
 def _runs(n: int) -> Iterator[slice]:

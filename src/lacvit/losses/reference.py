@@ -1,6 +1,6 @@
 """The supervised contrastive loss as its equation reads: dense, any dtype, the truth in tests.
 
-Shape letters: N embeddings (views), D dimensions, K classes in this batch.
+Shape letters: N embeddings (views), R of them this process's, D dimensions, K classes.
 """
 
 from __future__ import annotations
@@ -8,8 +8,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lacvit.losses.batch import Batch
 
-def reference_supcon(
+
+def reference_supcon(z_RD: Tensor, batch: Batch) -> Tensor:
+    """`dense_supcon` of all rows; the gradient is that of this process's."""
+    return dense_supcon(
+        batch.with_graph(z_RD), batch.class_index_N, batch.class_counts_K, batch.temperature
+    )
+
+
+def dense_supcon(
     z_ND: Tensor, class_index_N: Tensor, class_counts_K: Tensor, temperature: float
 ) -> Tensor:
     """Mean over anchors of ``logsumexp_{a != i}(z_i.z_a / t) - mean_{p in P(i)} z_i.z_p / t``.

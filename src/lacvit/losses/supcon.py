@@ -5,21 +5,23 @@ Shape letters: N embeddings (views of all images), D dimensions, K classes in th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, overload
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from lacvit.errors import InputError
+from lacvit.losses.batch import Batch, averaged_later, gather_batch, meet
 from lacvit.losses.reference import reference_supcon
+from lacvit.losses.rows import enter
 from lacvit.losses.tiled import tiled_supcon
 
-# (z_ND, class_index_N, class_counts_K, temperature) -> scalar; z in float32 or float64, and at
-# least one row with a positive.
-Implementation = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+# (z_RD with its graph, the batch of all processes) -> scalar; z in float32 or float64, and at
+# least one row of the batch with a positive.
+Implementation = Callable[[Tensor, Batch], Tensor]
 
 IMPLEMENTATIONS: dict[str, Implementation] = {
     "reference": reference_supcon,
@@ -50,6 +52,7 @@ def supcon_loss(
     temperature: float = 0.1,
     normalize: bool = True,
     impl: str = "auto",
+    group: ProcessGroup | None = None,
     return_details: Literal[False] = False,
 ) -> Tensor: ...
 @overload
@@ -60,6 +63,7 @@ def supcon_loss(
     temperature: float = 0.1,
     normalize: bool = True,
     impl: str = "auto",
+    group: ProcessGroup | None = None,
     return_details: Literal[True],
 ) -> tuple[Tensor, LossDetails]: ...
 def supcon_loss(
@@ -69,6 +73,7 @@ def supcon_loss(
     temperature: float = 0.1,
     normalize: bool = True,
     impl: str = "auto",
+    group: ProcessGroup | None = None,
     return_details: bool = False,
 ) -> Tensor | tuple[Tensor, LossDetails]:
     """Supervised contrastive loss, L_out of Khosla et al. 2020, equation 2 (LaCViT, equation 1).
@@ -89,6 +94,10 @@ def supcon_loss(
         normalize: bring the rows to unit length first. Say False only where they have it; rows
             that do not are then used as they are.
         impl: "auto", or a name in ``IMPLEMENTATIONS``; all give the same value.
+        group: the processes whose rows make up one batch, each calling with its own: any number of
+            rows, none included. Every process gets the loss of the whole batch, and its gradient
+            so that the average over the processes (DistributedDataParallel's) is the gradient of
+            a single process with all rows. None: this process alone, whatever is initialised.
         return_details: also give a `LossDetails` (on a GPU this waits for the counts).
 
     Returns:
@@ -97,6 +106,9 @@ def supcon_loss(
     Raises:
         InputError: wrong shape or dtype, a temperature that is not above 0, an unknown ``impl``;
             a row with NaN or infinity, or (under ``normalize``) of zeros: its index is named.
+            In a group every process raises it, and the message names the process; so do
+            processes that disagree on the dimensions, the dtype, the temperature or ``impl``.
+            A second derivative of a loss over a group.
     """
     if torch.compiler.is_compiling():  # what it does depends on the data: run it as it stands
         compute: Callable[..., Tensor | tuple[Tensor, LossDetails]] = torch.compiler.disable(
@@ -104,95 +116,50 @@ def supcon_loss(
         )
     else:
         compute = _supcon_loss
-    return compute(embeddings_ND, labels_N, temperature, normalize, impl, return_details)
+    return compute(embeddings_ND, labels_N, temperature, normalize, impl, group, return_details)
 
 
 def _supcon_loss(
-    embeddings_ND: Tensor,
-    labels_N: Tensor,
+    embeddings_RD: Tensor,
+    labels_R: Tensor,
     temperature: float,
     normalize: bool,
     impl: str,
+    group: ProcessGroup | None,
     return_details: bool,
 ) -> Tensor | tuple[Tensor, LossDetails]:
-    _check_arguments(embeddings_ND, labels_N, temperature, impl)
-    x_ND = embeddings_ND.to(torch.promote_types(embeddings_ND.dtype, torch.float32))
-    labels_N = labels_N.to(device=x_ND.device, dtype=torch.int64)
-    _, class_index_N, class_counts_K = torch.unique(
-        labels_N, return_inverse=True, return_counts=True
-    )
-    n_anchors = int(class_counts_K[class_counts_K > 1].sum())
-    name, reason = _choose(impl, x_ND)
-    with torch.autocast(x_ND.device.type, enabled=False):
-        z_ND = _checked_rows(x_ND, temperature, normalize)
-        if n_anchors == 0:
-            loss = (z_ND * 0.0).sum()
+    def enter_here() -> tuple[Tensor, Tensor]:
+        _check_implementation(impl)
+        return enter(embeddings_RD, labels_R, temperature, normalize)
+
+    z_RD, labels_R, block = meet(enter_here, group, {"temperature": temperature, "impl": impl})
+    batch = gather_batch(z_RD, labels_R, float(temperature), embeddings_RD.dtype, block)
+    name, reason = _choose(impl, batch)
+    with torch.autocast(z_RD.device.type, enabled=False):
+        if batch.n_anchors == 0:
+            loss = (z_RD * 0.0).sum()
         else:
-            loss = IMPLEMENTATIONS[name](z_ND, class_index_N, class_counts_K, float(temperature))
+            loss = averaged_later(IMPLEMENTATIONS[name](z_RD, batch), block)
     if not return_details:
         return loss
-    return loss, LossDetails(name, reason, n_anchors, len(labels_N) - n_anchors)
+    return loss, LossDetails(name, reason, batch.n_anchors, len(batch.z_ND) - batch.n_anchors)
 
 
-def _choose(impl: str, z_ND: Tensor) -> tuple[str, str]:
-    """Name of the implementation and the reason for it."""
-    n = len(z_ND)
-    if impl != "auto":
-        return impl, "asked for"
-    if n >= DENSE_BELOW:
-        return "tiled", f"{n} rows; from {DENSE_BELOW} on it is the faster one"
-    if torch.is_autocast_enabled(z_ND.device.type):
-        return "tiled", "autocast is on; its gradient is exact even if backward runs inside"
-    return "reference", f"{n} rows; below {DENSE_BELOW} the dense one is the faster"
-
-
-def _check_arguments(
-    embeddings_ND: Tensor, labels_N: Tensor, temperature: float, impl: str
-) -> None:
-    if embeddings_ND.ndim != 2 or embeddings_ND.shape[1] == 0:
-        raise InputError(
-            f"embeddings have shape {tuple(embeddings_ND.shape)}; expected (N, D), one row a view. "
-            "Stack several views along the rows and repeat the labels."
-        )
-    if not embeddings_ND.is_floating_point():
-        raise InputError(f"embeddings are {embeddings_ND.dtype}; expected a floating dtype.")
-    if labels_N.shape != embeddings_ND.shape[:1]:
-        raise InputError(
-            f"labels have shape {tuple(labels_N.shape)} and embeddings "
-            f"{tuple(embeddings_ND.shape)}; expected one label a row: ({len(embeddings_ND)},)."
-        )
-    if labels_N.is_floating_point() or labels_N.is_complex():
-        raise InputError(f"labels are {labels_N.dtype}; expected class numbers of integer dtype.")
-    if isinstance(temperature, Tensor) or not 0 < temperature < math.inf:
-        raise InputError(
-            f"temperature is {temperature!r}; it must be a number above 0 (usual: 0.05 to 0.5)."
-        )
+def _check_implementation(impl: str) -> None:
     if impl != "auto" and impl not in IMPLEMENTATIONS:
         allowed = ", ".join(["auto", *IMPLEMENTATIONS])
         raise InputError(f"impl is {impl!r}; allowed: {allowed}.")
 
 
-def _checked_rows(x_ND: Tensor, temperature: float, normalize: bool) -> Tensor:
-    """The rows as they enter the loss; refuses those that cannot."""
-    if len(x_ND) == 0:
-        return x_ND
-    largest_N = x_ND.detach().abs().amax(dim=1)
-    _refuse(~largest_N.isfinite(), "is not finite")
-    if not normalize:
-        logit_N = x_ND.detach().square().sum(dim=1) / temperature
-        _refuse(~logit_N.isfinite(), "is too long: its logit with itself overflows")
-        return x_ND
-    _refuse(largest_N == 0, "is all zeros and has no direction")
-    x_ND = x_ND / largest_N[:, None]  # now no square can overflow or vanish
-    norm_N1: Tensor = torch.linalg.vector_norm(x_ND, dim=1, keepdim=True)
-    return x_ND / norm_N1
-
-
-def _refuse(faulty_N: Tensor, what: str) -> None:
-    if faulty_N.any():
-        row = int(faulty_N.nonzero()[0, 0])
-        raise InputError(
-            f"embedding {row} of {len(faulty_N)} {what} ({int(faulty_N.sum())} such rows). "
-            "Training may have diverged: lower the learning rate, and look at what the encoder "
-            "gives for this row."
-        )
+def _choose(impl: str, batch: Batch) -> tuple[str, str]:
+    """Name of the implementation and the reason for it; the same on every process."""
+    n = len(batch.z_ND)
+    if impl != "auto":
+        return impl, "asked for"
+    if batch.block.group is not None:
+        return "tiled", "the rows of several processes; each computes its own share"
+    if n >= DENSE_BELOW:
+        return "tiled", f"{n} rows; from {DENSE_BELOW} on it is the faster one"
+    if torch.is_autocast_enabled(batch.z_ND.device.type):
+        return "tiled", "autocast is on; its gradient is exact even if backward runs inside"
+    return "reference", f"{n} rows; below {DENSE_BELOW} the dense one is the faster"

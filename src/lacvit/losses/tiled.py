@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lacvit.losses.batch import Batch
 from lacvit.losses.linear_memory import Passes, linear_memory_supcon
 
 TILE = 512
@@ -24,12 +25,9 @@ KEPT_BYTES = 24 * 2**20
 LOG2_E = 1 / math.log(2)
 
 
-def tiled_supcon(
-    z_ND: Tensor, class_index_N: Tensor, class_counts_K: Tensor, temperature: float
-) -> Tensor:
+def tiled_supcon(z_RD: Tensor, batch: Batch) -> Tensor:
     """`linear_memory_supcon` by tiles of plain torch."""
-    passes = Passes(log_denominators, repulsion)
-    return linear_memory_supcon(z_ND, class_index_N, class_counts_K, temperature, passes)
+    return linear_memory_supcon(z_RD, batch, Passes(log_denominators, repulsion))
 
 
 def log_denominators(
@@ -85,7 +83,7 @@ def _exponentials_fit(z_ND: Tensor, temperature: float) -> bool:
     For unit rows in float32: from temperature 0.014 up. The 8 leaves a factor of 3000 to the
     smallest normal number, so that no exponential loses digits.
     """
-    largest_logit = float(z_ND.square().sum(dim=1).max()) / temperature
+    largest_logit = float(torch.linalg.vector_norm(z_ND, dim=1).max()) ** 2 / temperature
     return largest_logit + math.log(len(z_ND)) < -math.log(torch.finfo(z_ND.dtype).tiny) - 8
 
 

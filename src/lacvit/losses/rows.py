@@ -1,0 +1,114 @@
+"""The rows of a loss as they enter it: checked, in float32 or float64, of unit length.
+
+Shape letters: N embeddings (views), D dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lacvit.errors import InputError
+
+
+def enter(
+    embeddings_ND: Tensor, labels_N: Tensor, temperature: float, normalize: bool
+) -> tuple[Tensor, Tensor]:
+    """Rows in float32 (float64 for float64), of unit length under ``normalize``; labels in int64.
+
+    Autocast changes nothing in it.
+
+    Raises:
+        InputError: wrong shape or dtype, a temperature that is not above 0, a row that is not
+            finite or that cannot be used; see `supcon_loss`.
+    """
+    check_arguments(embeddings_ND, labels_N, temperature)
+    with torch.autocast(embeddings_ND.device.type, enabled=False):
+        z_ND = checked_rows(embeddings_ND, temperature, normalize)
+    return z_ND, labels_N.to(device=z_ND.device, dtype=torch.int64)
+
+
+def check_arguments(embeddings_ND: Tensor, labels_N: Tensor, temperature: float) -> None:
+    """Refuses what no loss can take; looks at no value but the temperature."""
+    for name, tensor in ("embeddings", embeddings_ND), ("labels", labels_N):
+        if not isinstance(tensor, Tensor):
+            raise InputError(f"{name} are a {type(tensor).__name__}; give a torch tensor.")
+    if embeddings_ND.ndim != 2 or embeddings_ND.shape[1] == 0:
+        raise InputError(
+            f"embeddings have shape {tuple(embeddings_ND.shape)}; expected (N, D), one row a view. "
+            "Stack several views along the rows and repeat the labels."
+        )
+    if not embeddings_ND.is_floating_point():
+        raise InputError(f"embeddings are {embeddings_ND.dtype}; expected a floating dtype.")
+    if labels_N.shape != embeddings_ND.shape[:1]:
+        raise InputError(
+            f"labels have shape {tuple(labels_N.shape)} and embeddings "
+            f"{tuple(embeddings_ND.shape)}; expected one label a row: ({len(embeddings_ND)},)."
+        )
+    if labels_N.is_floating_point() or labels_N.is_complex():
+        raise InputError(f"labels are {labels_N.dtype}; expected class numbers of integer dtype.")
+    if isinstance(temperature, Tensor) or not 0 < temperature < math.inf:
+        raise InputError(
+            f"temperature is {temperature!r}; it must be a number above 0 (usual: 0.05 to 0.5)."
+        )
+
+
+def checked_rows(embeddings_ND: Tensor, temperature: float, normalize: bool) -> Tensor:
+    """The rows in the dtype of the arithmetic, of unit length or as they are; refuses faulty ones.
+
+    Call it outside autocast.
+    """
+    dtype = torch.promote_types(embeddings_ND.dtype, torch.float32)
+    if len(embeddings_ND) == 0:
+        return embeddings_ND.to(dtype)
+    fixed_ND = embeddings_ND.detach()
+    largest_N = torch.linalg.vector_norm(fixed_ND, torch.inf, dim=1, dtype=dtype)
+    _refuse(~largest_N.isfinite(), "is not finite")
+    if not normalize:
+        logit_N = torch.linalg.vector_norm(fixed_ND, dim=1, dtype=dtype).square() / temperature
+        _refuse(~logit_N.isfinite(), "is too long: its logit with itself overflows")
+        return embeddings_ND.to(dtype)
+    _refuse(largest_N == 0, "is all zeros and has no direction")
+    z_ND: Tensor = _UnitRows.apply(embeddings_ND, largest_N)  # type: ignore[no-untyped-call]
+    return z_ND
+
+
+class _UnitRows(torch.autograd.Function):
+    """``x / |x|``. Keeps its input and its output; plain torch would keep and make copies more."""
+
+    @staticmethod
+    def forward(ctx: Any, x_ND: Tensor, largest_N: Tensor) -> Tensor:
+        # Scaled by its largest entry no row's square can overflow or vanish.
+        z_ND = x_ND.to(largest_N.dtype) / largest_N[:, None]
+        norm_N = torch.linalg.vector_norm(z_ND, dim=1)
+        z_ND /= norm_N[:, None]
+        ctx.save_for_backward(x_ND, z_ND, largest_N, norm_N)
+        return z_ND
+
+    @staticmethod
+    def backward(ctx: Any, gradient_ND: Tensor) -> tuple[Tensor, None]:
+        x_ND, z_ND, largest_N, norm_N = ctx.saved_tensors
+        with torch.autocast(x_ND.device.type, enabled=False):
+            if torch.is_grad_enabled():  # create_graph: the gradient must have a gradient
+                scaled_ND = x_ND.to(largest_N.dtype) / largest_N[:, None]
+                z_ND = scaled_ND / torch.linalg.vector_norm(scaled_ND, dim=1, keepdim=True)
+                return torch.autograd.grad(z_ND, x_ND, gradient_ND, create_graph=True)[0], None
+            result_ND = z_ND * gradient_ND
+            along_N1 = result_ND.sum(dim=1, keepdim=True)
+            torch.addcmul(gradient_ND, z_ND, along_N1, value=-1, out=result_ND)
+            result_ND /= norm_N[:, None]
+            result_ND /= largest_N[:, None]
+        return result_ND.to(x_ND.dtype), None
+
+
+def _refuse(faulty_N: Tensor, what: str) -> None:
+    if faulty_N.any():
+        row = int(faulty_N.nonzero()[0, 0])
+        raise InputError(
+            f"embedding {row} of {len(faulty_N)} {what} ({int(faulty_N.sum())} such rows). "
+            "Training may have diverged: lower the learning rate, and look at what the encoder "
+            "gives for this row."
+        )
