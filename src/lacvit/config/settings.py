@@ -40,10 +40,24 @@ class DataSettings(Settings):
 class BackboneSettings(Settings):
     """Which pretrained encoder, and how much of it trains."""
 
-    spec: str = Field("auto", description="auto, pico, timm:NAME or file:PATH")
+    spec: str = Field(
+        "auto", description="auto, pico, timm:NAME, hf:ORG/NAME, file:PATH or run:DIR"
+    )
     image_size: int | None = Field(None, ge=8, description="input size; the backbone's own if left")
+    pool: Literal["cls", "mean", "attention"] | None = Field(
+        None, description="how tokens become a feature; as the model's authors do if left"
+    )
     trainable: str = Field(
-        "all", pattern=r"^(all|last-[1-9]\d*)$", description="all, or last-N blocks and the norm"
+        "all",
+        pattern=r"^(all|last-[1-9]\d*|lora|head)$",
+        description="all, last-N blocks and the norm, lora (adapters), or head (nothing of it)",
+    )
+    lora_rank: int = Field(16, ge=1, description="rank of the updates of --trainable lora")
+    drop_path: float = Field(
+        0.0, ge=0, lt=1, description="chance that the last block's branches are left out"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="keep only the blocks' inputs: less memory, a third more time"
     )
 
 
