@@ -17,7 +17,7 @@ from lacvit.config import RunSettings
 from lacvit.data.splits import Splits
 from lacvit.devices import autocast, wait_for
 from lacvit.errors import InputError
-from lacvit.training.optim import freeze_below
+from lacvit.training.trainable import set_trainable
 
 TIMED_STEPS = 3
 VIEWS_SHARE = 1.15  # making views, the heads and the optimiser, over the bare encoder's step
@@ -57,7 +57,7 @@ def forecast(settings: RunSettings, backbone: Backbone, splits: Splits) -> Forec
     """
     device = torch.device(settings.device)
     backbone.to(device)
-    freeze_below(backbone, settings.backbone.trainable)
+    set_trainable(backbone, settings.backbone, seed=settings.seed)
     training, encoding = _seconds_an_image(settings, backbone, device)
     n_train, n_validation = len(splits.train), len(splits.validation)
     validating = n_validation * encoding
@@ -96,7 +96,9 @@ def _seconds_an_image(
     for _ in range(TIMED_STEPS + 1):
         started = time.perf_counter()
         with autocast(device, precision):
-            backbone(images).float().sum().backward()
+            features = backbone(images).float().sum()
+            if features.requires_grad:  # it does not where only the head trains
+                features.backward()
         wait_for(device)
         times["train"].append(time.perf_counter() - started)
         started = time.perf_counter()

@@ -30,7 +30,8 @@ from lacvit.training.heads import fresh_head, head_from
 from lacvit.training.logs import Progress
 from lacvit.training.loop import LoopPlan, epoch_seed, run_stage
 from lacvit.training.material import Compute, LabelledImages, encode_images
-from lacvit.training.optim import freeze_below
+from lacvit.training.adapters import merge_adapters
+from lacvit.training.trainable import prepare
 
 SHEET_IMAGES = 6
 
@@ -50,13 +51,14 @@ class Run:
 
 def train_stages(run: Run, backbone: Backbone) -> nn.Linear:
     """Run the arm's stages in order on the backbone, in place; gives the head."""
-    freeze_below(backbone, run.settings.backbone.trainable)
+    prepare(backbone, run.settings.backbone, seed=run.settings.seed)
     head: nn.Linear | None = None
     for name in find_arm(run.settings.method).stages:
         run.folder.update_status(stage=name)
         # Fresh weights are a function of the seed and the stage, whatever ran before.
         torch.manual_seed(epoch_seed(run.settings.seed, f"{name} weights", 0))
         head = STAGES[name](run, backbone)
+    merge_adapters(backbone)
     assert head is not None, "the last stage of every arm gives a head"
     return head
 

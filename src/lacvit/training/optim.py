@@ -7,7 +7,7 @@ optimisers ignore such a key, so a scale that nobody applies would silently do n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,18 +16,12 @@ from torch import nn
 from lacvit.backbones.backbone import Backbone
 from lacvit.config import OptimizerSettings
 
-# Parameters of more than one dimension that weight decay must leave alone all the same.
-POSITIONS_AND_TOKENS = frozenset(
-    {
-        "pos_embed",
-        "cls_token",
-        "reg_token",
-        "dist_token",
-        "mask_token",
-        "latent",
-        "relative_position_bias_table",
-    }
-)
+# Layers whose weights decay. Everything else is spared: biases, norms, scales, and whatever stands
+# by itself or in an embedding, which are tokens and positions in every family.
+DECAYING = (nn.Linear, nn.modules.conv._ConvNd, nn.MultiheadAttention)
+# Small networks that make Swin v2's positions, in timm's name and in transformers'; its authors
+# spare them too.
+POSITION_NETWORKS = ("cpb_mlp", "continuous_position_bias_mlp")
 ADAM_BETAS = (0.9, 0.999)
 SGD_MOMENTUM = 0.9
 # adamw: the peak rate is this over the width: 1e-3 for pico, where lacvit is best and cross-entropy
@@ -51,16 +45,6 @@ def automatic_learning_rate(optimizer: str, dim: int) -> float:
     return WIDTH_RATE / dim if optimizer == "adamw" else SGD_RATE
 
 
-def freeze_below(backbone: Backbone, trainable: str) -> None:
-    """Let gradients reach ``all`` of a backbone, or its ``last-N`` blocks and what follows them."""
-    if trainable == "all":
-        return
-    count = int(trainable.removeprefix("last-"))
-    backbone.requires_grad_(False)
-    for module in (*backbone.blocks()[-count:], *backbone.final()):
-        module.requires_grad_(True)
-
-
 def group_parameters(
     backbone: Backbone, heads: Mapping[str, nn.Module], settings: OptimizerSettings
 ) -> list[ParameterGroup]:
@@ -79,10 +63,11 @@ def group_parameters(
         for head, module in heads.items()
         for n, p in module.named_parameters()
     ]
+    decaying = {id(p) for module in (backbone, *heads.values()) for p in _decaying(module)}
     groups: dict[tuple[int, bool], list[tuple[str, nn.Parameter]]] = {}
     for name, parameter, level in named:
         if parameter.requires_grad:
-            decays = settings.decay_all or _decays(name, parameter)
+            decays = settings.decay_all or id(parameter) in decaying
             groups.setdefault((level, decays), []).append((name, parameter))
     return [
         ParameterGroup(
@@ -95,8 +80,11 @@ def group_parameters(
     ]
 
 
-def _decays(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.ndim > 1 and name.rpartition(".")[2] not in POSITIONS_AND_TOKENS
+def _decaying(network: nn.Module) -> Iterator[nn.Parameter]:
+    """The weights of a network's linear, convolution and attention layers."""
+    for name, module in network.named_modules():
+        if isinstance(module, DECAYING) and not set(name.split(".")) & set(POSITION_NETWORKS):
+            yield from (p for p in module.parameters(recurse=False) if p.ndim > 1)
 
 
 def build_optimizer(groups: Sequence[ParameterGroup], kind: str) -> torch.optim.Optimizer:
