@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lacvit.api import evaluate, load, train
+    from lacvit.api import compare, evaluate, load, train
     from lacvit.backbones import Backbone, load_backbone
     from lacvit.config import RunSettings
     from lacvit.errors import LacvitError
@@ -27,6 +27,7 @@ _PUBLIC = {
     "InputSpec": "lacvit.input_spec",
     "LacvitError": "lacvit.errors",
     "RunSettings": "lacvit.config",
+    "compare": "lacvit.api",
     "evaluate": "lacvit.api",
     "load": "lacvit.api",
     "load_backbone": "lacvit.backbones",
@@ -41,6 +42,7 @@ __all__ = [
     "LacvitError",
     "RunSettings",
     "__version__",
+    "compare",
     "evaluate",
     "load",
     "load_backbone",

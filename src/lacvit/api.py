@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from lacvit import pipeline, planning
+from lacvit import comparison, pipeline, planning
 from lacvit.config import RunSettings, make_settings, read_recipe
 from lacvit.evaluation import evaluate as measuring
 from lacvit.model import Classifier, load
 
-__all__ = ["evaluate", "load", "train"]
+__all__ = ["compare", "evaluate", "load", "train"]
 
 
 def train(
     data: str | Path | None = None,
     *,
+    root: str | Path | None = None,
     output: str | Path | None = None,
     backbone: str | None = None,
     method: str | None = None,
@@ -24,7 +26,9 @@ def train(
     """Train a classifier on labelled images, or go on with the same run where it was left.
 
     Args:
-        data: folder of class folders, or Parquet file or folder; may stand in ``settings``.
+        data: folder of class folders, Parquet file or folder, or the name of a set; may stand
+            in ``settings``.
+        root: where the set lies, if ``data`` is the name of one (``"cub200"``).
         output: the run folder; by default ``runs/<data>-<method>-<backbone>-s<seed>``.
         backbone: ``pico``, ``timm:NAME`` or ``file:PATH``.
         method: an arm of :mod:`lacvit.arms`.
@@ -37,22 +41,65 @@ def train(
     """
     flags: dict[str, object] = {
         "data.path": None if data is None else str(data),
+        "data.root": None if root is None else str(root),
         "backbone.spec": backbone,
         "method": method,
         "seed": seed,
     }
-    if isinstance(settings, RunSettings):
-        recipe = planning.request_of(settings)
-    else:
-        recipe = {} if settings is None else read_recipe(Path(settings))
     folder = None if output is None else Path(output)
     return pipeline.train(
-        make_settings(recipe=recipe, flags=flags), pipeline.Request(output=folder)
+        make_settings(recipe=_recipe(settings), flags=flags), pipeline.Request(output=folder)
     )
 
 
+def compare(
+    data: str | Path,
+    *,
+    methods: Sequence[str] | None = None,
+    backbones: Sequence[str] | None = None,
+    seeds: int = 5,
+    shots: Sequence[int] | None = None,
+    output: str | Path | None = None,
+    settings: RunSettings | str | Path | None = None,
+) -> comparison.Comparison:
+    """Compare methods on the same images, splits, seeds and image passes.
+
+    Args:
+        data: as for :func:`train`.
+        methods: arms of :mod:`lacvit.arms`; by default linear-probe, cross-entropy and lacvit.
+        backbones: each makes a cell of its own.
+        seeds: runs of each method.
+        shots: images a class; each number makes a cell of its own.
+        output: by default ``comparisons/<data>``; what is finished there is not run again.
+        settings: everything else, the same for every run.
+
+    Raises:
+        InputError: something that the caller can mend; the message says what and how.
+    """
+    decided = ("method", "seed", "backbone.spec", "data.shots")
+    given = {key: value for key, value in _recipe(settings).items() if key not in decided}
+    request = comparison.Request(
+        output=Path(output or Path("comparisons") / Path(data).resolve().stem),
+        methods=tuple(methods or comparison.DEFAULT_METHODS),
+        backbones=tuple(backbones or ("auto",)),
+        shots=tuple(shots or (None,)),
+        seeds=seeds,
+    )
+    return comparison.compare({**given, "data.path": str(data)}, request)
+
+
+def _recipe(settings: RunSettings | str | Path | None) -> dict[str, object]:
+    if isinstance(settings, RunSettings):
+        return planning.request_of(settings)
+    return {} if settings is None else read_recipe(Path(settings))
+
+
 def evaluate(
-    model: Classifier | str | Path, data: str | Path, *, split: str = "test"
+    model: Classifier | str | Path,
+    data: str | Path,
+    *,
+    split: str = "test",
+    root: str | Path | None = None,
 ) -> measuring.Evaluation:
     """A model's answers on labelled images, and their accuracy.
 
@@ -60,9 +107,10 @@ def evaluate(
         model: a classifier, or the folder of one.
         data: as for :func:`train`; where it has no splits, every image is used.
         split: which split.
+        root: where the set lies, if ``data`` is the name of one (``"cub200"``).
 
     Raises:
         InputError: no model, no such split, or classes that the model does not know.
     """
     classifier = model if isinstance(model, Classifier) else load(model)
-    return measuring.evaluate(classifier, Path(data), split=split)
+    return measuring.evaluate(classifier, data, split=split, root=root)

@@ -150,6 +150,10 @@ def test_evaluate_uses_every_image_of_a_folder_without_splits(
             "contrastive.temperature has no effect with --method cross-entropy",
         ),
         (
+            ["train", "DIGITS", "--method", "cross-entropy", "--loss", "simclr"],
+            "contrastive.loss has no effect with --method cross-entropy",
+        ),
+        (
             ["train", "DIGITS", "--epochs", "3", "--set", "contrastive.epochs=4"],
             "contrastive.epochs is 3 by its flag and 4 by --set",
         ),
@@ -191,3 +195,25 @@ def test_foreign_files_are_left_alone(
     argv = ["train", str(digits), "--output", str(tmp_path), "--overwrite", *FAST]
     assert_refused(argv, "holds files of something else (thesis.txt)", capsys)
     assert precious.read_text() == "do not lose me"
+
+
+def test_compare_lists_its_runs(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["compare", str(digits), "--methods", "linear-probe,lacvit", "--backbones", "pico"]
+    assert exit_code([*argv, "--shots", "2,4", "--seeds", "3", "--dry-run"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "12 runs:"
+    assert printed[1].endswith("runs/linear-probe-pico-2shots-s0")
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["--shots", "ten"], "--shots is 'ten'; give whole numbers, such as 10,50."),
+        (["--methods", "lacvit"], "--methods names lacvit; give two or more different ones"),
+        (["--set", "seed=3"], "seed differs from run to run here: give it by --seeds."),
+    ],
+)
+def test_compare_refuses(
+    argv: list[str], text: str, digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_refused(["compare", str(digits), *argv], text, capsys)

@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "Train a classifier on labelled images.",
     "predict": "Label images with a trained model.",
     "evaluate": "Measure a trained model on labelled images.",
+    "compare": "Find out which method is best on your own images.",
     "report": "Make the report of a run again.",
 }
 HELP = (

@@ -1,0 +1,154 @@
+"""``lacvit compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lacvit.arms import ARMS
+from lacvit.config import parse_assignment, read_recipe
+from lacvit.errors import InputError
+
+
+def compare(
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            help="As for lacvit train. The recipe may name it instead.", show_default=False
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Where it all goes [default: comparisons/<data>]")
+    ] = None,
+    methods: Annotated[
+        str, typer.Option(help=f"Which to compare, of: {', '.join(ARMS)}.")
+    ] = "linear-probe,cross-entropy,lacvit",
+    backbones: Annotated[str, typer.Option(help="Each is compared on its own.")] = "auto",
+    shots: Annotated[
+        str | None,
+        typer.Option(help="Images a class to train on, such as 10,50; drawn anew by each seed."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Runs of each method.")] = 5,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="N epochs of two views, and as many images for cross-entropy."),
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(help="Methods closer than this many points are called equal.")
+    ] = 1.0,
+    recipe: Annotated[Path | None, typer.Option(help="TOML file of settings for all runs.")] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any setting; may be repeated."),
+    ] = None,
+    fail_below: Annotated[
+        float | None,
+        typer.Option(
+            help="Exit with 1 unless lacvit (or the last method) is at least this many points "
+            "above each other method in every cell, such as -1.",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="List the runs and write nothing.")] = False,
+    quiet: Annotated[bool, typer.Option(help="Only the result.")] = False,
+    json_logs: Annotated[bool, typer.Option(help="Progress as JSON lines on stderr.")] = False,
+) -> None:
+    """Which method is best on your own images, by how much, and how sure that is.
+
+    Every method meets the same images, splits, seeds and image passes; the test split is read
+    once a run, at its end. A comparison that was stopped goes on by the same command, and a run
+    that has ended is never repeated.
+    """
+    given: dict[str, object] = read_recipe(recipe) if recipe else {}
+    given |= dict(parse_assignment(text) for text in assign or ())
+    given |= {} if data is None else {"data.path": data}
+    given |= {} if epochs is None else {"contrastive.epochs": epochs}
+    if "data.path" not in given:
+        raise InputError("No images are named: lacvit compare DATA, or data.path in the recipe.")
+    folder = output or Path("comparisons") / Path(str(given["data.path"])).resolve().stem
+    from lacvit.comparison import Request
+
+    request = Request(
+        output=folder,
+        methods=_names(methods),
+        backbones=_names(backbones),
+        shots=_numbers(shots),
+        seeds=seeds,
+        margin=margin / 100,
+    )
+    _run(given, request, fail_below, dry_run=dry_run, quiet=quiet, json_logs=json_logs)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _numbers(text: str | None) -> tuple[int | None, ...]:
+    if text is None:
+        return (None,)
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise InputError(f"--shots is {text!r}; give whole numbers, such as 10,50.") from None
+
+
+def _run(
+    given: dict[str, object],
+    request: Any,
+    fail_below: float | None,
+    *,
+    dry_run: bool,
+    quiet: bool,
+    json_logs: bool,
+) -> None:
+    from lacvit.cli.progress import make_progress, stop_on_signals
+    from lacvit.comparison import compare as run_comparison
+    from lacvit.comparison.plan import plan_runs
+
+    if dry_run:
+        runs = plan_runs(given, request)
+        print("\n".join([f"{len(runs)} runs:", *(f"  {run.folder}" for run in runs)]))
+        return
+    progress = make_progress(quiet=quiet, json_logs=json_logs)
+    with stop_on_signals():
+        comparison = run_comparison(given, request, progress)
+    _show(comparison.figures)
+    print(f"\nAll of it: {comparison.folder}")
+    short = [
+        pair
+        for cell in comparison.figures["cells"]
+        for pair in cell["pairs"]
+        if fail_below is not None and 100 * pair["difference"] < fail_below
+    ]
+    for pair in short:
+        print(f"Below --fail-below {fail_below:g}: {pair['words']}")
+    if short:
+        raise typer.Exit(1)
+
+
+def _show(figures: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for cell in figures["cells"]:
+        table = Table(
+            "method",
+            "Accuracy@1",
+            "95 % interval",
+            "least to most",
+            title=f"{cell['name']}: {cell['images']:,} test images, {len(cell['seeds'])} seeds",
+            title_justify="left",
+        )
+        for method in cell["methods"]:
+            interval = method["interval"]
+            table.add_row(
+                method["method"],
+                f"{100 * method['accuracy']:.1f} %",
+                "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}",
+                f"{100 * method['least']:.1f} to {100 * method['most']:.1f}",
+            )
+        console.print(table)
+        for pair in cell["pairs"]:
+            print(pair["words"])

@@ -1,0 +1,64 @@
+"""A whole comparison on digits, stopped and gone on with."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from digit_folders import write_split_folder
+from lacvit import pipeline
+from lacvit.comparison import Request, compare
+from lacvit.errors import InputError, RunStopped
+
+GIVEN = {"contrastive.epochs": 1, "precision": "fp32", "workers": 1}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "digits"
+    return write_split_folder(folder, {"train": 6, "val": 3, "test": 10})
+
+
+def test_a_stopped_comparison_goes_on_and_repeats_nothing(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request(
+        output=tmp_path / "out", methods=("linear-probe", "lacvit"), backbones=("pico",), seeds=2
+    )
+    given = {**GIVEN, "data.path": str(digits)}
+    real, begun = pipeline.train, []
+
+    def stop_at_the_fourth(settings, asked, **more):
+        begun.append(asked.output.name)
+        if len(begun) == 4:
+            raise RunStopped("stopped by hand")
+        return real(settings, asked, **more)
+
+    monkeypatch.setattr(pipeline, "train", stop_at_the_fourth)
+    with pytest.raises(RunStopped):
+        compare(given, request)
+    figures = json.loads((request.output / "comparison.json").read_text())
+    assert not figures["complete"]
+    assert figures["missing"] == ["lacvit-pico-s1"]
+    assert figures["cells"][0]["seeds"] == [0]
+
+    comparison = compare(given, request)
+    assert begun == [
+        "linear-probe-pico-s0", "lacvit-pico-s0", "linear-probe-pico-s1", "lacvit-pico-s1",
+        "lacvit-pico-s1",
+    ]  # fmt: skip
+    assert comparison.figures["complete"]
+    assert comparison.figures["cells"][0]["images"] == 30
+    assert len(comparison.figures["cells"][0]["pairs"][0]["mcnemar"]) == 2
+    assert {path.name for path in request.output.iterdir()} == {
+        "runs", "comparison.json", "comparison.csv", "comparison.md", "comparison.tex",
+    }  # fmt: skip
+
+    with pytest.raises(InputError, match="holds a comparison on"):
+        compare({**given, "data.path": str(tmp_path)}, request)
+
+
+def test_a_folder_of_something_else_is_refused(digits: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.doc").write_text("mine")
+    with pytest.raises(InputError, match="holds files of something else"):
+        compare({**GIVEN, "data.path": str(digits)}, Request(output=tmp_path))
