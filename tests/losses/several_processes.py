@@ -1,0 +1,178 @@
+"""Four gloo processes, and groups of two, three and four among them: the loss over each group.
+
+`launch`, called in a process of its own, leaves the answers of each process in FOLDER/RANK.pt. The
+problems stand here, so that a test can solve them in one process.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, multiprocessing
+
+from lacvit.errors import InputError
+from lacvit.losses import supcon_loss, tiled
+
+WORLD = 4
+STEPS = 4
+RATE = 0.02
+D_IN, D = 5, 3
+
+# Rows of each process: equal and unequal blocks, and processes without rows.
+CUTS = [(8, 8), (3, 10), (0, 6), (4, 4, 4), (9, 0, 2), (0, 0, 7), (5, 5, 5, 5), (1, 8, 0, 6)]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What some steps of gradient descent on a linear encoder left behind."""
+
+    losses: list[Tensor]
+    first_gradient: Tensor
+    """With respect to the embeddings of the rows given, in the first step."""
+    weight: Tensor
+
+
+def inputs(n: int) -> tuple[Tensor, Tensor]:
+    """Classes spread over all processes, and one row whose class has no other."""
+    x = torch.randn(n, D_IN, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+    labels = torch.arange(n) % 3 - 1
+    labels[n // 2] = 2**40
+    return x, labels
+
+
+def train(
+    x: Tensor,
+    labels: Tensor,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    average: Callable[[Tensor], None],
+) -> Trained:
+    weight = torch.linspace(-1, 2, D_IN * D, dtype=torch.float64).sin().view(D_IN, D)
+    losses, first_gradient = [], None
+    for _ in range(STEPS):
+        weight = weight.detach().requires_grad_()
+        z = x @ weight
+        z.retain_grad()
+        loss = loss_of(z, labels)
+        loss.backward()
+        assert z.grad is not None
+        assert weight.grad is not None
+        average(weight.grad)
+        losses.append(loss.detach())
+        first_gradient = z.grad if first_gradient is None else first_gradient
+        weight = weight - RATE * weight.grad
+    assert first_gradient is not None
+    return Trained(losses, first_gradient, weight.detach())
+
+
+def block_of(cut: tuple[int, ...], rank: int) -> slice:
+    return slice(sum(cut[:rank]), sum(cut[: rank + 1]))
+
+
+def trained_in(group: Any, cut: tuple[int, ...], impl: str) -> Trained:
+    x, labels = inputs(sum(cut))
+    own = block_of(cut, distributed.get_rank(group))
+
+    def average(gradient: Tensor) -> None:
+        distributed.all_reduce(gradient, group=group)
+        gradient /= len(cut)
+
+    def loss_of(z: Tensor, labels: Tensor) -> Tensor:
+        return supcon_loss(z, labels, impl=impl, group=group)
+
+    return train(x[own], labels[own], loss_of, average)
+
+
+def error_of(call: Callable[[], object]) -> str:
+    try:
+        call()
+    except InputError as error:
+        return str(error)
+    return "no error"
+
+
+def faults(rank: int, groups: dict[int, Any]) -> dict[str, str]:
+    """What every process says when one of them cannot take part, or does not agree."""
+    z, labels = torch.ones(3, 2, dtype=torch.float64), torch.tensor([1, 1, 2])
+    here = rank == 2
+    nan, zero = z * (float("nan") if here else 1), z * (0 if here else 1)
+    calls: dict[str, Callable[..., object]] = {
+        "nan": lambda **group: supcon_loss(nan, labels, **group),
+        "zero": lambda **group: supcon_loss(zero, labels, **group),
+        "shape": lambda **group: supcon_loss(z, labels[1:] if here else labels, **group),
+        "type": lambda **group: supcon_loss(z.tolist() if here else z, labels, **group),
+        "impl": lambda **group: supcon_loss(z, labels, impl="x" if here else "tiled", **group),
+        "temperature": lambda **group: supcon_loss(z, labels, temperature=0.1 + here, **group),
+        "dimensions": lambda **group: supcon_loss(z[:, : 2 - here], labels, **group),
+        "dtype": lambda **group: supcon_loss(z.float() if here else z, labels, **group),
+    }
+    said = {name: error_of(lambda c=call: c(group=groups[4])) for name, call in calls.items()}
+    said["outsider"] = error_of(lambda: supcon_loss(z, labels, group=groups[2]) if here else None)
+    z.requires_grad_()
+    loss = supcon_loss(z, labels, group=groups[4])
+    said["twice"] = error_of(lambda: torch.autograd.grad(loss, z, create_graph=True))
+    return said
+
+
+def others(rank: int, groups: dict[int, Any]) -> dict[str, Any]:
+    """What stays as it is alone, and what a group without positives or rows gives."""
+    x, labels = inputs(8)
+    own = block_of((2, 3, 3, 0), rank)
+    z = x[own].requires_grad_()
+    lonely = supcon_loss(z, torch.arange(8)[own], group=groups[4])
+    lonely.backward()
+    empty = supcon_loss(x[:0], labels[:0], group=groups[4])
+    _, details = supcon_loss(x[own], labels[own], group=groups[4], return_details=True)
+    half = supcon_loss(x[own].bfloat16(), labels[own], group=groups[4])
+    return {
+        "lonely": (lonely.detach(), z.grad),
+        "empty": empty,
+        "details": details,
+        "half": half,
+        "alone": supcon_loss(x[own], labels[own]),
+    }
+
+
+def work(rank: int, folder: Path, implementations: tuple[str, ...]) -> None:
+    warnings.simplefilter("error")
+    tiled.TILE = 4  # several tiles a block
+    distributed.init_process_group(
+        "gloo",
+        store=distributed.FileStore(str(folder / "store"), WORLD),
+        rank=rank,
+        world_size=WORLD,
+        timeout=timedelta(seconds=60),
+    )
+    groups = {size: distributed.new_group(list(range(size))) for size in (2, 3)}
+    groups[4] = distributed.group.WORLD
+    answers = {
+        "trained": {
+            (impl, cut): trained_in(groups[len(cut)], cut, impl)
+            for impl in implementations
+            for cut in CUTS
+            if rank < len(cut)
+        },
+        "others": others(rank, groups),
+        "faults": faults(rank, groups),
+    }
+    torch.save(answers, folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def launch(folder: str, *implementations: str) -> int:
+    """Starts the processes, waits for them, and gives the worst exit code."""
+    torch.set_num_threads(1)
+    # Forked, so that torch is imported once. The parent has started no thread.
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=work, args=(rank, Path(folder), implementations))
+        for rank in range(WORLD)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return max(abs(process.exitcode or 0) for process in processes)

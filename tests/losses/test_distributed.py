@@ -1,0 +1,105 @@
+"""The loss over several processes against one process that has all rows: one launch for all."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import several_processes
+import torch
+from several_processes import CUTS, WORLD, block_of, inputs, train
+
+from lacvit.losses import LossDetails, supcon_loss
+
+NAMES = ["auto", "reference", "tiled"]
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of the four processes got."""
+    folder = tmp_path_factory.mktemp("processes")
+    launch = "import sys, several_processes; sys.exit(several_processes.launch(*sys.argv[1:]))"
+    run = subprocess.run(
+        [sys.executable, "-c", launch, str(folder), *NAMES],
+        cwd=Path(several_processes.__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(WORLD)]
+
+
+@pytest.mark.parametrize("cut", CUTS, ids=str)
+@pytest.mark.parametrize("impl", NAMES)
+def test_value_gradient_and_trajectory_are_those_of_one_process(answers, impl, cut):
+    x, labels = inputs(sum(cut))
+    truth = train(x, labels, lambda z, y: supcon_loss(z, y, impl="reference"), lambda _: None)
+    assert abs(truth.losses[-1] - truth.losses[0]) > 0.05  # the weights have moved
+    for rank in range(len(cut)):
+        got = answers[rank]["trained"][impl, cut]
+        torch.testing.assert_close(got.losses, truth.losses, rtol=1e-12, atol=0)
+        # Averaging over the processes divides by their number; see supcon_loss.
+        expected = len(cut) * truth.first_gradient[block_of(cut, rank)]
+        torch.testing.assert_close(got.first_gradient, expected, rtol=1e-11, atol=1e-13)
+        torch.testing.assert_close(got.weight, truth.weight, rtol=1e-11, atol=0)
+
+
+@pytest.mark.parametrize("rank", range(WORLD))
+def test_every_process_gets_the_same_bits(answers, rank):
+    for key, got in answers[rank]["trained"].items():
+        assert got.losses == answers[0]["trained"][key].losses
+
+
+@pytest.mark.parametrize("rank", range(WORLD))
+def test_a_batch_without_positives_or_rows_is_zero_everywhere(answers, rank):
+    loss, gradient = answers[rank]["others"]["lonely"]
+    assert loss.item() == 0
+    assert torch.equal(gradient, torch.zeros(((2, 3, 3, 0)[rank], 5), dtype=torch.float64))
+    assert answers[rank]["others"]["empty"].item() == 0
+
+
+@pytest.mark.parametrize("rank", range(WORLD))
+def test_details_count_the_whole_batch(answers, rank):
+    assert answers[rank]["others"]["details"] == LossDetails(
+        "tiled", "the rows of several processes; each computes its own share", 7, 1
+    )
+
+
+@pytest.mark.parametrize("rank", range(WORLD))
+def test_half_precision_rows_are_computed_with_in_float32(answers, rank):
+    x, labels = inputs(8)
+    half = answers[rank]["others"]["half"]
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, supcon_loss(x.bfloat16(), labels), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("rank", range(WORLD))
+def test_without_a_group_a_process_is_alone(answers, rank):
+    x, labels = inputs(8)
+    own = block_of((2, 3, 3, 0), rank)
+    assert torch.equal(answers[rank]["others"]["alone"], supcon_loss(x[own], labels[own]))
+
+
+@pytest.mark.parametrize("rank", range(WORLD))
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("nan", "process 2 of 4: embedding 0 of 3 is not finite (3 such rows)."),
+        ("zero", "process 2 of 4: embedding 0 of 3 is all zeros and has no direction"),
+        ("shape", "process 2 of 4: labels have shape (2,) and embeddings (3, 2)"),
+        ("type", "process 2 of 4: embeddings are a list; give a torch tensor."),
+        ("impl", "process 2 of 4: impl is 'x'; allowed: auto, reference"),
+        ("temperature", "the processes disagree on temperature: 0.1, 0.1, 1.1, 0.1 (process 0"),
+        ("dimensions", "the processes disagree on dimensions: 2, 2, 1, 2 (process 0 first)"),
+        ("dtype", "disagree on dtype: torch.float64, torch.float64, torch.float32, torch.float64"),
+        ("twice", "the loss over a process group has no second derivative (create_graph=True)"),
+    ],
+)
+def test_a_fault_of_one_process_is_named_by_all(answers, rank, fault, message):
+    assert message in answers[rank]["faults"][fault]
+
+
+def test_an_outsider_is_told(answers):
+    assert "is no member of the process group" in answers[2]["faults"]["outsider"]
