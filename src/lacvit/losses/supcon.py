@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, overload
 
 import torch
@@ -15,6 +16,7 @@ from torch.distributed import ProcessGroup
 
 from lacvit.errors import InputError
 from lacvit.losses.batch import Batch, averaged_later, gather_batch, meet
+from lacvit.losses.hard_negatives import check_weighting, weighted_supcon
 from lacvit.losses.reference import reference_supcon
 from lacvit.losses.rows import enter
 from lacvit.losses.tiled import tiled_supcon
@@ -23,9 +25,25 @@ from lacvit.losses.tiled import tiled_supcon
 # least one row of the batch with a positive.
 Implementation = Callable[[Tensor, Batch], Tensor]
 
+
+def _fused_supcon(z_RD: Tensor, batch: Batch) -> Tensor:
+    try:  # here, since Triton is installed with CUDA builds of torch only, and slow to import
+        from lacvit.losses.fused import fused_supcon
+    except ModuleNotFoundError as missing:
+        if missing.name is None or not missing.name.startswith("triton"):
+            raise
+        raise InputError(
+            "impl is 'fused', which needs Triton, and it is not installed: "
+            "pip install 'triton>=3' (Linux), or choose impl='tiled'."
+        ) from missing
+    return fused_supcon(z_RD, batch)
+
+
+# "auto" never takes "fused": no GPU has timed it yet.
 IMPLEMENTATIONS: dict[str, Implementation] = {
     "reference": reference_supcon,
     "tiled": tiled_supcon,
+    "fused": _fused_supcon,
 }
 
 # Forward and backward, D = 128, one AVX2 core, dense and tiled in ms: 1.0 and 1.2 at 128 rows,
@@ -53,6 +71,7 @@ def supcon_loss(
     normalize: bool = True,
     impl: str = "auto",
     group: ProcessGroup | None = None,
+    negative_weighting: float = 0.0,
     return_details: Literal[False] = False,
 ) -> Tensor: ...
 @overload
@@ -64,6 +83,7 @@ def supcon_loss(
     normalize: bool = True,
     impl: str = "auto",
     group: ProcessGroup | None = None,
+    negative_weighting: float = 0.0,
     return_details: Literal[True],
 ) -> tuple[Tensor, LossDetails]: ...
 def supcon_loss(
@@ -74,6 +94,7 @@ def supcon_loss(
     normalize: bool = True,
     impl: str = "auto",
     group: ProcessGroup | None = None,
+    negative_weighting: float = 0.0,
     return_details: bool = False,
 ) -> Tensor | tuple[Tensor, LossDetails]:
     """Supervised contrastive loss, L_out of Khosla et al. 2020, equation 2 (LaCViT, equation 1).
@@ -98,16 +119,18 @@ def supcon_loss(
             rows, none included. Every process gets the loss of the whole batch, and its gradient
             so that the average over the processes (DistributedDataParallel's) is the gradient of
             a single process with all rows. None: this process alone, whatever is initialised.
+        negative_weighting: beta of `weighted_supcon`: near negatives weigh more (0.5 to 2 are
+            usual). 0 is SupCon.
         return_details: also give a `LossDetails` (on a GPU this waits for the counts).
 
     Returns:
         A scalar in float32 or float64; or the scalar and its details.
 
     Raises:
-        InputError: wrong shape or dtype, a temperature that is not above 0, an unknown ``impl``;
-            a row with NaN or infinity, or (under ``normalize``) of zeros: its index is named.
-            In a group every process raises it, and the message names the process; so do
-            processes that disagree on the dimensions, the dtype, the temperature or ``impl``.
+        InputError: wrong shape or dtype, a temperature that is not above 0, an unknown ``impl``,
+            an ``impl`` beside weighted negatives; a row with NaN or infinity, or (under
+            ``normalize``) of zeros: its index is named. In a group every process raises it, and
+            names the process; so do processes that disagree on anything that must be alike.
             A second derivative of a loss over a group.
     """
     if torch.compiler.is_compiling():  # what it does depends on the data: run it as it stands
@@ -116,7 +139,8 @@ def supcon_loss(
         )
     else:
         compute = _supcon_loss
-    return compute(embeddings_ND, labels_N, temperature, normalize, impl, group, return_details)
+    rows = embeddings_ND, labels_N, temperature, normalize
+    return compute(*rows, impl, group, negative_weighting, return_details)
 
 
 def _supcon_loss(
@@ -126,20 +150,27 @@ def _supcon_loss(
     normalize: bool,
     impl: str,
     group: ProcessGroup | None,
+    negative_weighting: float,
     return_details: bool,
 ) -> Tensor | tuple[Tensor, LossDetails]:
     def enter_here() -> tuple[Tensor, Tensor]:
         _check_implementation(impl)
+        check_weighting(negative_weighting, impl)
         return enter(embeddings_RD, labels_R, temperature, normalize)
 
-    z_RD, labels_R, block = meet(enter_here, group, {"temperature": temperature, "impl": impl})
+    alike = {"temperature": temperature, "impl": impl, "negative_weighting": negative_weighting}
+    z_RD, labels_R, block = meet(enter_here, group, alike)
     batch = gather_batch(z_RD, labels_R, float(temperature), embeddings_RD.dtype, block)
     name, reason = _choose(impl, batch)
+    compute = IMPLEMENTATIONS[name]
+    if negative_weighting:
+        name, reason = "weighted", f"negative_weighting is {negative_weighting}"
+        compute = partial(weighted_supcon, beta=float(negative_weighting))
     with torch.autocast(z_RD.device.type, enabled=False):
         if batch.n_anchors == 0:
             loss = (z_RD * 0.0).sum()
         else:
-            loss = averaged_later(IMPLEMENTATIONS[name](z_RD, batch), block)
+            loss = averaged_later(compute(z_RD, batch), block)
     if not return_details:
         return loss
     return loss, LossDetails(name, reason, batch.n_anchors, len(batch.z_ND) - batch.n_anchors)
