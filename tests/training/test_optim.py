@@ -13,7 +13,6 @@ from lacvit.training.optim import (
     automatic_learning_rate,
     build_optimizer,
     clip_gradients,
-    freeze_below,
     group_parameters,
     schedule,
     set_learning_rates,
@@ -118,28 +117,6 @@ def test_layer_decay_moves_low_layers_less(kind: str) -> None:
     for index in range(DEPTH):
         step = moved[f"encoder.blocks.{index}.attn.qkv.weight"]
         assert step == pytest.approx(top * 0.1 ** (DEPTH - index), rel=2e-2)
-
-
-@pytest.mark.parametrize("count", [1, 2, DEPTH])
-def test_last_n_trains_the_last_blocks_and_what_follows(count: int) -> None:
-    backbone = tiny()
-    freeze_below(backbone, f"last-{count}")
-    trained = {name for name, p in backbone.named_parameters() if p.requires_grad}
-    heads = {name.removeprefix("encoder.").split(".")[0] for name in trained}
-    assert heads == {"blocks", "norm"}
-    assert {int(n.split(".")[2]) for n in trained if "blocks" in n} == set(
-        range(DEPTH - count, DEPTH)
-    )
-    names = {
-        n for g in group_parameters(backbone, {}, ContrastiveSettings(lr=1.0)) for n in g.names
-    }
-    assert names == {f"backbone.{name}" for name in trained}
-
-
-def test_all_trains_all() -> None:
-    backbone = tiny()
-    freeze_below(backbone, "all")
-    assert all(p.requires_grad for p in backbone.parameters())
 
 
 def test_the_automatic_rate_falls_with_the_width() -> None:

@@ -1,13 +1,15 @@
-"""Pretrained encoders, by a spec: ``pico``, ``timm:NAME``, ``file:PATH``."""
+"""Pretrained encoders, by a spec: ``pico``, ``timm:``, ``hf:``, ``file:`` or ``run:``."""
 
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Callable
+from types import ModuleType
 from typing import Protocol
 
-from lacvit.backbones import original_checkpoints, pico, timm_models
-from lacvit.backbones.backbone import Architecture, Backbone, Origin
+from lacvit.backbones import original_checkpoints, pico, run_models, timm_models
+from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
 from lacvit.backbones.terms import terms_of
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
@@ -17,6 +19,7 @@ __all__ = [
     "Backbone",
     "InputSpec",
     "Origin",
+    "Pool",
     "build_backbone",
     "load_backbone",
     "terms_of",
@@ -24,36 +27,72 @@ __all__ = [
 
 
 class _Loader(Protocol):
-    def __call__(self, name: str, /, *, image_size: int | None) -> Backbone: ...
+    def __call__(self, name: str, /, *, image_size: int | None, pool: Pool | None) -> Backbone: ...
+
+
+FORMS = "Write pico, timm:NAME, hf:ORG/NAME, file:PATH or run:DIR."
+
+
+def _hf_models() -> ModuleType:
+    """Imported where it is used: transformers is an extra, and takes 8 seconds to import."""
+    try:
+        return importlib.import_module("lacvit.backbones.hf_models")
+    except ModuleNotFoundError as error:
+        if error.name != "transformers":
+            raise
+        raise InputError(
+            "Models of Hugging Face (hf:) need transformers, which is not installed. Install it "
+            "with: pip install 'lacvit[hf]'"
+        ) from error
+
+
+def _load_hf(name: str, /, *, image_size: int | None, pool: Pool | None) -> Backbone:
+    loaded: Backbone = _hf_models().load(name, image_size=image_size, pool=pool)
+    return loaded
+
+
+def _build_hf(architecture: Architecture, input_spec: InputSpec, origin: Origin) -> Backbone:
+    built: Backbone = _hf_models().build(architecture, input_spec, origin)
+    return built
+
+
+def _load_run(name: str, /, *, image_size: int | None, pool: Pool | None) -> Backbone:
+    return run_models.load(name, build_backbone, image_size=image_size, pool=pool)
 
 
 # What stands before the colon of a spec -> what loads the rest of it.
 SOURCES: dict[str, _Loader] = {
     "timm": timm_models.load,
+    "hf": _load_hf,
     "file": original_checkpoints.load,
+    "run": _load_run,
 }
 
 # The source of an architecture -> what builds it again, without weights.
 BUILDERS: dict[str, Callable[[Architecture, InputSpec, Origin], Backbone]] = {
     "timm": timm_models.build,
+    "hf": _build_hf,
 }
 
 
-def load_backbone(spec: str, *, image_size: int | None = None) -> Backbone:
-    """A pretrained backbone.
+def load_backbone(
+    spec: str, *, image_size: int | None = None, pool: Pool | None = None
+) -> Backbone:
+    """A pretrained backbone, its weights in float32 whatever the file holds.
 
     Args:
-        spec: ``pico``, ``timm:NAME`` or ``file:PATH``.
+        spec: ``pico``, ``timm:NAME``, ``hf:ORG/NAME``, ``file:PATH`` or ``run:DIR``.
         image_size: input height and width, where the model's own is not wanted.
+        pool: ``cls``, ``mean`` or ``attention``, where its authors' way is not wanted.
 
     Raises:
         InputError: nothing by that name (the nearest is named), or it cannot be loaded.
     """
     if spec == "pico":
-        return pico.load(image_size=image_size)
+        return pico.load(image_size=image_size, pool=pool)
     source, colon, name = spec.partition(":")
     if colon and source in SOURCES and name:
-        return SOURCES[source](name, image_size=image_size)
+        return SOURCES[source](name, image_size=image_size, pool=pool)
     raise InputError(f"There is no backbone {spec!r}. {_advice(spec)}")
 
 
@@ -72,9 +111,8 @@ def build_backbone(architecture: Architecture, input_spec: InputSpec, origin: Or
 
 
 def _advice(spec: str) -> str:
-    forms = "Write pico, timm:NAME or file:PATH."
     near = difflib.get_close_matches(spec, ["pico"], n=1)
     if near:
-        return f"Did you mean {near[0]!r}? {forms}"
+        return f"Did you mean {near[0]!r}? {FORMS}"
     models = timm_models.nearest(spec)
-    return f"Did you mean timm:{models[0]}? {forms}" if models else forms
+    return f"Did you mean timm:{models[0]}? {FORMS}" if models else FORMS

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from lacvit.input_spec import InputSpec
 
-
 # How tokens become one feature: the class token (with a distillation token: their mean), the mean
 # of the patch tokens without class and register tokens, or the model's own attention pool.
 Pool = Literal["cls", "mean", "attention"]

@@ -13,7 +13,7 @@ from importlib import resources
 from safetensors import safe_open
 
 from lacvit.backbones import timm_models
-from lacvit.backbones.backbone import Architecture, Backbone, Origin
+from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
 
@@ -26,7 +26,7 @@ NOTICE = (
 )
 
 
-def load(*, image_size: int | None = None) -> Backbone:
+def load(*, image_size: int | None = None, pool: Pool | None = None) -> Backbone:
     """The embedded backbone with its weights, in float32.
 
     Raises:
@@ -45,6 +45,8 @@ def load(*, image_size: int | None = None) -> Backbone:
         )
     arguments = json.loads(metadata["architecture"])
     arguments.pop("num_classes", None)
+    if pool is not None:
+        arguments["pool"] = pool
     architecture = Architecture(source="timm", name=TIMM_NAME, arguments=arguments)
     origin = Origin(spec="pico", format="safetensors", sha256=sha256)
     backbone = timm_models.build(architecture, spec, origin)

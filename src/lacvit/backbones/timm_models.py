@@ -1,17 +1,20 @@
-"""Backbones from timm, by name or by architecture.
+"""Backbones from timm: ``timm:NAME``, ``timm:hf-hub:ORG/NAME``, ``timm:FOLDER``.
 
 Normalisation, interpolation and crop come from the model's own description in timm.
 """
 
 from __future__ import annotations
 
-import difflib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
-from lacvit.backbones.backbone import Architecture, Backbone, Origin
+from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
+from lacvit.backbones.timm_sources import TimmSource, find, nearest, read_weights
 from lacvit.backbones.torchvision_shim import ensure_torchvision
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
@@ -21,87 +24,117 @@ ensure_torchvision()
 import timm  # noqa: E402  (must follow the shim)
 from timm.data.config import resolve_model_data_config  # noqa: E402
 
+__all__ = ["build", "licence", "load", "nearest", "shapes"]
+
+# Our names of the ways to pool -> timm's.
+POOLS: dict[Pool, str] = {"cls": "token", "mean": "avg", "attention": "map"}
+
 
 def build(architecture: Architecture, input_spec: InputSpec, origin: Origin) -> Backbone:
     """The network of ``architecture`` with fresh weights."""
-    return _wrap(
-        timm.create_model(architecture.name, num_classes=0, **architecture.arguments),
-        architecture,
-        input_spec,
-        origin,
-    )
+    arguments = {k: v for k, v in architecture.arguments.items() if k != "pool"}
+    network = timm.create_model(architecture.name, num_classes=0, **arguments)
+    return _wrap(network, architecture, input_spec, origin)
 
 
-def load(name: str, *, image_size: int | None) -> Backbone:
-    """The pretrained timm model called ``name``, from timm's cache or a download.
+def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
+    """The pretrained timm model called ``name``, from the cache, a folder or a download.
 
     Raises:
         InputError: timm has no such weights (the nearest are named), the model is no vision
-            transformer, its input size is fixed or no multiple of its patches, or its weights are
-            neither cached nor to be downloaded.
+            transformer, its input size is fixed or no multiple of its patches, it cannot pool so,
+            some weights found no place, or they are neither cached nor to be downloaded.
     """
-    _check_known(name)
-    arguments: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
-    try:
-        network = timm.create_model(name, pretrained=True, num_classes=0, **arguments)
-    except TypeError as error:
-        if image_size is None or "img_size" not in str(error):
-            raise
-        raise InputError(
-            f"timm:{name} takes no other input size: leave --image-size out."
-        ) from None
-    except (OSError, RuntimeError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"timm:{name} could not be loaded: {said} "
-            f"If this machine has no network, fetch the weights on one that has "
-            f"(python -c \"import timm; timm.create_model('{name}', pretrained=True)\") and copy "
-            f"its Hugging Face cache, or use --backbone pico."
-        ) from error
+    source = find(name)
+    arguments = dict(source.arguments)
     if image_size is not None:
-        _check_multiple(network, name, image_size)
-    described = resolve_model_data_config(network, args=arguments)
+        arguments["img_size"] = image_size
+    network = _create(source, arguments, image_size)
+    if image_size is not None:
+        _check_multiple(network, source.spec, image_size)
+    size = {} if image_size is None else {"img_size": image_size}
+    described = resolve_model_data_config(network, args=size)
     spec = InputSpec(
         size=described["input_size"][-1],
         mean=described["mean"],
         std=described["std"],
         interpolation="bilinear" if described["interpolation"] == "bilinear" else "bicubic",
         crop_fraction=described["crop_pct"],
+        fit="squash" if described.get("crop_mode") == "squash" else "crop",
     )
+    if source.described:  # rebuilding must not depend on what timm says of the same architecture
+        arguments.setdefault("img_size", spec.size)
+    if pool is not None:
+        arguments["pool"] = pool
     # With its tag: some tags of one model differ in input size or pooling.
-    architecture = Architecture(source="timm", name=name, arguments=arguments)
-    origin = Origin(spec=f"timm:{name}", format="timm")
+    architecture = Architecture(source="timm", name=source.name, arguments=arguments)
+    origin = Origin(spec=source.spec, format="timm")
     return _wrap(network.float(), architecture, spec, origin)
 
 
-def _check_known(name: str) -> None:
-    released = timm.list_models(pretrained=True)
-    if name not in released and name not in {full.split(".")[0] for full in released}:
+def _create(source: TimmSource, arguments: dict[str, Any], image_size: int | None) -> nn.Module:
+    """The network with its weights, each of which found its place."""
+    overlay = dict(source.described)
+    if source.weights is not None:
+        overlay |= {"state_dict": read_weights(source.weights, source.spec), "source": "timm"}
+    try:
+        with _strict(source.spec):
+            network: nn.Module = timm.create_model(
+                source.name,
+                pretrained=True,
+                num_classes=0,
+                pretrained_cfg_overlay=overlay,
+                **arguments,
+            )
+    except TypeError as error:
+        if image_size is None or "img_size" not in str(error):
+            raise
         raise InputError(
-            f"timm has no weights {name!r}. The nearest are: {', '.join(nearest(name)) or 'none'}. "
-            f"Write --backbone timm:NAME with one of timm.list_models(pretrained=True)."
-        )
+            f"{source.spec} takes no other input size: leave --image-size out."
+        ) from None
+    except (OSError, RuntimeError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{source.spec} could not be loaded: {said}") from error
+    network.pretrained_cfg["state_dict"] = None  # type: ignore[operator, index]
+    return network
 
 
-def _check_multiple(network: nn.Module, name: str, image_size: int) -> None:
+@contextmanager
+def _strict(spec: str) -> Iterator[None]:
+    """Refuse what timm only logs: weights without a place, and places without weights.
+
+    timm loads leniently whenever the classifier is dropped, which is always here.
+    """
+    said: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "keys (" in record.getMessage():
+                said.append(record.getMessage())
+
+    logger = logging.getLogger("timm.models._builder")
+    listener, level = Listener(), logger.level
+    logger.addHandler(listener)
+    logger.setLevel(logging.INFO)
+    propagates, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.removeHandler(listener)
+        logger.setLevel(level)
+        logger.propagate = propagates
+    if said:
+        raise InputError(f"{spec} does not fit its architecture: {' '.join(said)}")
+
+
+def _check_multiple(network: nn.Module, spec: str, image_size: int) -> None:
     patches = getattr(getattr(network, "patch_embed", None), "patch_size", 1)
     patch: int = patches if isinstance(patches, int) else patches[0]
     if image_size % patch:
         raise InputError(
-            f"timm:{name} cuts images into patches of {patch} pixels, of which {image_size} is no "
+            f"{spec} cuts images into patches of {patch} pixels, of which {image_size} is no "
             f"multiple. Use --image-size {max(1, round(image_size / patch)) * patch}."
         )
-
-
-def nearest(name: str) -> list[str]:
-    """Up to three of timm's pretrained models whose names are near."""
-    tags: dict[str, list[str]] = {}
-    for full in timm.list_models(pretrained=True):
-        tags.setdefault(full.split(".")[0], []).append(full)
-    bare = name.split(".")[0]
-    if bare in tags:
-        return difflib.get_close_matches(name, tags[bare], n=3, cutoff=0.0)
-    return [min(tags[near]) for near in difflib.get_close_matches(bare, tags, n=3)]
 
 
 def licence(name: str) -> str | None:
@@ -113,15 +146,10 @@ def licence(name: str) -> str | None:
 def _wrap(
     network: nn.Module, architecture: Architecture, spec: InputSpec, origin: Origin
 ) -> Backbone:
-    children = dict(network.named_children())
-    blocks = children.get("blocks")
-    if "patch_embed" not in children or not isinstance(blocks, nn.Sequential | nn.ModuleList):
-        raise InputError(
-            f"{origin.spec} is no plain vision transformer: it has no patches and list of blocks. "
-            f"Choose a model of the vit, deit, beit or eva families."
-        )
-    names = list(children)
-    final = [children[name] for name in names[names.index("blocks") + 1 :]]
+    pool: Pool | None = architecture.arguments.get("pool")
+    if pool is not None:
+        _repool(network, pool, origin.spec)
+    blocks, final = _parts(network, origin.spec)
     # Not `num_features`, which is the width before a head's own hidden layer.
     dim: int = network.head_hidden_size  # type: ignore[assignment]
     return Backbone(
@@ -130,12 +158,46 @@ def _wrap(
         input_spec=spec,
         architecture=architecture,
         origin=origin,
-        blocks=list(blocks),
+        blocks=blocks,
         final=final,
     )
 
 
+def _repool(network: nn.Module, pool: Pool, spec: str) -> None:
+    """Pool another way; the final norm stays where the model's own weights put it."""
+    children = dict(network.named_children())
+    ways: list[Pool] = [] if "head_dist" in children else ["mean"]
+    if getattr(network, "cls_token", None) is not None:
+        ways.append("cls")
+    if "attn_pool" in children:
+        ways.append("attention")
+    if pool not in ways:
+        raise InputError(f"{spec} cannot pool by {pool!r}. Use backbone.pool {' or '.join(ways)}.")
+    network.reset_classifier(0, POOLS[pool])  # type: ignore[operator]
+
+
+def _parts(network: nn.Module, spec: str) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The blocks in depth order, and what follows the last of them."""
+    children = dict(network.named_children())
+    trunk = next((name for name in ("blocks", "layers", "stages") if name in children), None)
+    if "patch_embed" not in children or trunk is None:
+        raise InputError(
+            f"{spec} is no vision transformer: it has no patches and list of blocks. "
+            f"Choose a model of the vit, deit, beit, eva or swin families."
+        )
+    blocks: list[nn.Module] = []
+    for layer in children[trunk].children():
+        parts = dict(layer.named_children())
+        inner = list(parts["blocks"].children()) if trunk != "blocks" else [layer]
+        if "downsample" in parts and trunk != "blocks":  # merges patches for the block after it
+            inner[0] = nn.ModuleList([parts["downsample"], inner[0]])
+        blocks += inner
+    names = list(children)
+    return blocks, [children[name] for name in names[names.index(trunk) + 1 :]]
+
+
 def shapes(architecture: Architecture) -> dict[str, torch.Size]:
     """The shape of every parameter and buffer of an architecture, by its key."""
-    network = timm.create_model(architecture.name, num_classes=0, **architecture.arguments)
+    arguments = {k: v for k, v in architecture.arguments.items() if k != "pool"}
+    network = timm.create_model(architecture.name, num_classes=0, **arguments)
     return {key: tensor.shape for key, tensor in network.state_dict().items()}

@@ -1,0 +1,148 @@
+"""What differs between the families of vision transformers in transformers: literal tables.
+
+Shape letters: B images, T tokens, D feature dimensions.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from lacvit.backbones.backbone import Pool
+from lacvit.errors import InputError
+from lacvit.input_spec import RGB, Fit, Interpolation
+
+HALF: RGB = (0.5, 0.5, 0.5)
+IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
+IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
+CLIP_MEAN: RGB = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD: RGB = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a family's images are prepared where a model brings no ``preprocessor_config.json``."""
+
+    mean: RGB
+    std: RGB
+    interpolation: Interpolation = "bicubic"
+    fit: Fit = "squash"
+    crop_fraction: float = 1.0
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where one family keeps its parts, and how its authors pool."""
+
+    pool: Pool
+    preparation: Preparation
+    blocks: str = "layers"  # path of the list of blocks, or of stages that have `blocks`
+    final: tuple[str, ...] = ("layernorm",)  # what follows the last block
+    special: int = 1  # class and distillation tokens, which come first; registers follow them
+    norm: str | None = None  # applied to the pooled feature, where the model leaves it to its head
+    resizes: bool = True  # whether another size must be asked for with interpolate_pos_encoding
+    pooler: bool | None = None  # add_pooling_layer, where the model has the choice
+    fresh: str = ""  # pattern of weights that the authors start as the identity
+
+
+SQUASHED = Preparation(HALF, HALF, "bilinear")
+CROPPED = Preparation(IMAGENET_MEAN, IMAGENET_STD, fit="crop", crop_fraction=224 / 256)
+IMAGENET = Preparation(IMAGENET_MEAN, IMAGENET_STD)
+
+# transformers' model_type -> family. With BEiT and data2vec the mean is taken before the norm,
+# which stands in the pooler; MAE's is the encoder's own. Pools: Dosovitskiy et al. 2021 (cls),
+# Touvron et al. 2021 (class and distillation token averaged), Bao et al. 2022 (mean), Baevski et
+# al. 2022 (mean), Oquab et al. 2023 (cls), Darcet et al. 2024 (cls), Simeoni et al. 2025 (cls),
+# Radford et al. 2021 (cls), Zhai et al. 2023 (attention), Liu et al. 2022 (mean), He et al. 2022
+# (mean), Assran et al. 2022 (cls) and 2023 (mean).
+FAMILIES: dict[str, Family] = {
+    "vit": Family("cls", SQUASHED, pooler=False),
+    "deit": Family("cls", CROPPED, special=2, pooler=False),
+    "beit": Family(
+        "mean", Preparation(HALF, HALF), pooler=True, norm="pooler.layernorm",
+        fresh=r"pooler\.layernorm\..*",
+    ),
+    "data2vec-vision": Family(
+        "mean", IMAGENET, "encoder.layer", pooler=True, norm="pooler.layernorm",
+        fresh=r"pooler\.layernorm\..*",
+    ),
+    "dinov2": Family("cls", CROPPED, "encoder.layer", resizes=False),
+    "dinov2_with_registers": Family("cls", CROPPED, "encoder.layer", resizes=False),
+    "dinov3_vit": Family(
+        "cls", Preparation(IMAGENET_MEAN, IMAGENET_STD, "bilinear"), "model.layer", ("norm",),
+        resizes=False,
+    ),
+    "clip_vision_model": Family(
+        "cls", Preparation(CLIP_MEAN, CLIP_STD, fit="crop"), "encoder.layers",
+        ("post_layernorm",), norm="post_layernorm",
+    ),
+    "siglip_vision_model": Family(
+        "attention", Preparation(HALF, HALF), "encoder.layers", ("post_layernorm", "head"),
+        special=0,
+    ),
+    "swinv2": Family("mean", IMAGENET, "encoder.layers", special=0, pooler=False),
+    "swin": Family("mean", IMAGENET, "encoder.layers", special=0, pooler=False),
+    "vit_mae": Family("mean", CROPPED),
+    "vit_msn": Family("cls", CROPPED),
+    "ijepa": Family("mean", IMAGENET, special=0, pooler=False),
+}  # fmt: skip
+
+# Models of image and text -> the family of their image tower.
+TOWERS = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}
+
+# Weights that files hold beside the encoder: heads of classification and pretraining, poolers that
+# are not used, the text tower, and tokens that stand for masked patches.
+LEFT_OVER = re.compile(
+    r"(.*\.)?(classifier|cls_classifier|distillation_classifier|lm_head|head|decoder\w*|pooler)"
+    r"(\..*)?|text_model\..*|(text|visual)_projection\..*|logit_(scale|bias)"
+    r"|(.*\.)?(mask_token|position_ids|relative_position_index)|layernorm\.(weight|bias)"
+)
+
+
+def family_of(model_type: str, network: nn.Module, config: Any) -> Family:
+    """The row of a model's type, or what its own modules tell.
+
+    Raises:
+        InputError: the model has no patch tokens, or no list of blocks.
+    """
+    return FAMILIES.get(model_type) or _discover(model_type, network, config)
+
+
+def _discover(model_type: str, network: nn.Module, config: Any) -> Family:
+    """The blocks: the first list as long as the model is deep. Tokens: those of a blank image."""
+    depth = getattr(config, "num_hidden_layers", None)
+    lists = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == depth
+    ]
+    size, patch = getattr(config, "image_size", None), getattr(config, "patch_size", None)
+    if not lists or not isinstance(size, int) or not isinstance(patch, int):
+        raise InputError(
+            f"Models of the type {model_type!r} have no list of blocks or no patches that lacvit "
+            f"knows. Choose one of {', '.join(FAMILIES)}."
+        )
+    with torch.no_grad():
+        output = network.eval()(pixel_values=torch.zeros(1, 3, size, size))
+    tokens = output.last_hidden_state
+    extra = tokens.shape[1] - (size // patch) ** 2 if tokens.ndim == 3 else -1
+    registers = getattr(config, "num_register_tokens", 0)
+    if extra - registers not in (0, 1, 2):
+        raise InputError(
+            f"Models of the type {model_type!r} give {tuple(tokens.shape)} for a blank image of "
+            f"{size} pixels, which is not a token for each patch of {patch}."
+        )
+    following = [name for name, _ in network.named_children()]
+    top = lists[0].partition(".")[0]
+    return Family(
+        pool="cls" if extra > registers else "mean",
+        preparation=IMAGENET,
+        blocks=lists[0],
+        final=tuple(following[following.index(top) + 1 :]),
+        special=extra - registers,
+        resizes=False,
+    )

@@ -1,0 +1,260 @@
+"""Backbones from transformers: ``hf:ORG/NAME`` of the hub, or ``hf:FOLDER``.
+
+Loaded only for such a backbone, because transformers is an extra and takes seconds to import.
+Shape letters: B images, T tokens, D feature dimensions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lacvit.backbones import hub
+from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
+from lacvit.backbones.hf_families import FAMILIES, LEFT_OVER, TOWERS, Family, family_of
+from lacvit.backbones.hf_preparation import input_spec_of
+from lacvit.backbones.torchvision_shim import ensure_torchvision
+from lacvit.errors import InputError
+from lacvit.input_spec import InputSpec
+
+ensure_torchvision()
+
+import transformers  # noqa: E402  (must follow the shim)
+
+# What a configuration says of the head, of where it came from, and of how it was stored.
+NOT_OF_THE_ENCODER = {
+    "id2label", "label2id", "architectures", "transformers_version", "_name_or_path", "dtype",
+    "torch_dtype", "problem_type",
+}  # fmt: skip
+
+
+class PooledTower(nn.Module):
+    """An encoder of transformers that gives pooled features (B, D)."""
+
+    def __init__(self, tower: nn.Module, family: Family, pool: Pool, model_type: str) -> None:
+        super().__init__()
+        self.tower = tower
+        self._pool = pool
+        self._special = family.special
+        registers = getattr(tower.config, "num_register_tokens", 0)
+        self._prefix = family.special + int(registers)
+        normed = model_type in ("beit", "data2vec-vision") and not tower.config.use_mean_pooling
+        self._norm = None if normed else family.norm
+        self._options = {"interpolate_pos_encoding": True} if family.resizes else {}
+        self._masks = model_type == "vit_mae"
+        for name, parameter in tower.named_parameters():
+            if name.endswith("mask_token"):  # of pretraining; no image uses it
+                parameter.requires_grad_(False)
+
+    def forward(self, images_B3HW: Tensor) -> Tensor:
+        """Pooled features (B, D) of normalised float images (B, 3, H, W)."""
+        options: dict[str, Any] = dict(self._options)
+        if self._masks:  # it shuffles the patches even where it hides none, unless told their order
+            patch = self.tower.config.patch_size
+            count = (images_B3HW.shape[2] // patch) * (images_B3HW.shape[3] // patch)
+            order = torch.arange(count, device=images_B3HW.device, dtype=torch.float32)
+            options["noise"] = order.expand(len(images_B3HW), -1)
+        output = self.tower(pixel_values=images_B3HW, **options)
+        if self._pool == "attention":
+            return output.pooler_output  # type: ignore[no-any-return]
+        tokens_BTD: Tensor = output.last_hidden_state
+        chosen = slice(self._special) if self._pool == "cls" else slice(self._prefix, None)
+        pooled_BD = tokens_BTD[:, chosen].mean(1)
+        return pooled_BD if self._norm is None else self.tower.get_submodule(self._norm)(pooled_BD)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """As timm's models have it."""
+        if enable:
+            self.tower.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        else:
+            self.tower.gradient_checkpointing_disable()  # type: ignore[operator]
+
+
+def build(architecture: Architecture, input_spec: InputSpec, origin: Origin) -> Backbone:
+    """The network of ``architecture`` with fresh weights; needs no network."""
+    arguments = architecture.arguments
+    config = transformers.AutoConfig.for_model(architecture.name, **arguments["config"])
+    with _quiet():
+        tower = transformers.AutoModel.from_config(
+            config, dtype=torch.float32, **_construction(architecture.name)
+        )
+    return _wrap(tower, architecture, input_spec, origin)
+
+
+def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
+    """The encoder of a model of the hub (``ORG/NAME``, ``ORG/NAME@REVISION``) or of a folder.
+
+    Raises:
+        InputError: no such model, not cached and no network, no patch tokens, a tensor without a
+            place or a place without a tensor, a pool that the model does not have, a size that
+            its patches do not divide, or code of its own that would have to run.
+    """
+    spec = f"hf:{name}"
+    folder = _folder(name, spec)
+    config = _read_config(folder, spec)
+    model_type = config.model_type
+    arguments = {k: v for k, v in config.to_diff_dict().items() if k not in NOT_OF_THE_ENCODER}
+    arguments.pop("model_type", None)
+    if model_type == "vit_mae":
+        arguments["mask_ratio"] = config.mask_ratio = 0.0
+    if model_type == "siglip_vision_model" and pool not in (None, "attention"):
+        arguments["vision_use_head"] = config.vision_use_head = False
+    tower, found = _read_weights(folder, config, spec)
+    family = family_of(model_type, tower, config)
+    _check_complete(found, family, spec)
+    patch = int(config.patch_size)
+    input_spec = input_spec_of(folder, family, config.image_size, image_size)
+    if input_spec.size % patch:
+        nearest = max(1, round(input_spec.size / patch)) * patch
+        raise InputError(
+            f"{spec} cuts images into patches of {patch} pixels, of which {input_spec.size} is no "
+            f"multiple. Use --image-size {nearest}."
+        )
+    architecture = Architecture(
+        source="hf", name=model_type, arguments={"config": arguments, "pool": pool}
+    )
+    origin = Origin(spec=spec, format=f"transformers {model_type}", sha256=_sha256(folder))
+    return _wrap(tower, architecture, input_spec, origin)
+
+
+def _wrap(tower: Any, architecture: Architecture, spec: InputSpec, origin: Origin) -> Backbone:
+    family = family_of(architecture.name, tower, tower.config)
+    pool: Pool = architecture.arguments["pool"] or family.pool
+    if architecture.arguments["pool"] is None and not getattr(
+        tower.config, "use_mean_pooling", True
+    ):
+        pool = "cls"  # BEiT and data2vec can be trained with either
+    if pool == "cls" and family.special == 0:
+        raise InputError(f"{origin.spec} has no class token: use --set backbone.pool=mean.")
+    if pool == "attention" and family.pool != "attention":
+        raise InputError(f"{origin.spec} has no attention pool: use backbone.pool cls or mean.")
+    encoder = PooledTower(tower, family, pool, architecture.name)
+    modules = dict(tower.named_modules())
+    final = {name: modules[name] for name in (*family.final, family.norm) if name in modules}
+    return Backbone(
+        encoder,
+        dim=int(tower.config.hidden_size),
+        input_spec=spec,
+        architecture=architecture,
+        origin=origin,
+        blocks=_blocks(modules[family.blocks]),
+        final=final.values(),
+    )
+
+
+def _blocks(layers: nn.Module) -> list[nn.Module]:
+    """Blocks in depth order; a stage's merging of patches belongs to the block that follows it."""
+    blocks: list[nn.Module] = []
+    merging: nn.Module | None = None
+    for layer in layers.children():
+        parts = dict(layer.named_children())
+        for block in parts["blocks"].children() if "blocks" in parts else [layer]:
+            blocks.append(block if merging is None else nn.ModuleList([merging, block]))
+            merging = None
+        merging = parts.get("downsample")
+    return blocks
+
+
+def _folder(name: str, spec: str) -> Path:
+    """The folder of a model, complete, from the disk, the hub's cache or a download."""
+    local = Path(name).expanduser()
+    if local.is_dir():
+        return local
+    if local.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+        raise InputError(
+            f"There is no folder {local}. Write hf:ORG/NAME as on the hub, or hf:FOLDER with a "
+            f"config.json and a model.safetensors in it."
+        )
+    config = hub.find_file(name, ["config.json"], spec=spec)
+    hub.find_weights(name, spec=spec)
+    hub.fetch_if_there(name, "preprocessor_config.json")
+    return config.parent
+
+
+def _read_config(folder: Path, spec: str) -> Any:
+    path = folder / "config.json"
+    if not path.exists():
+        raise InputError(f"{folder} has no config.json: it is no model of transformers.")
+    written = json.loads(path.read_text())
+    if written.get("auto_map"):
+        raise InputError(
+            f"{spec} needs Python code that comes with the model ({path}: auto_map), and lacvit "
+            f"runs none. Choose a model that transformers itself can build."
+        )
+    model_type = written.get("model_type")
+    if model_type not in transformers.CONFIG_MAPPING:
+        raise InputError(
+            f"{spec} is of the type {model_type!r}, which transformers {transformers.__version__} "
+            f"does not know. Upgrade transformers, or write timm:{folder} for a model of timm."
+        )
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    return config.vision_config if model_type in TOWERS else config
+
+
+def _construction(model_type: str) -> dict[str, Any]:
+    pooler = FAMILIES[model_type].pooler if model_type in FAMILIES else None
+    return {} if pooler is None else {"add_pooling_layer": pooler}
+
+
+def _read_weights(folder: Path, config: Any, spec: str) -> tuple[Any, dict[str, Any]]:
+    """The encoder in float32, and what transformers says of keys that did not match."""
+    try:
+        with _quiet():
+            tower, found = transformers.AutoModel.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are listed, and refused here
+                local_files_only=True,
+                trust_remote_code=False,
+                **_construction(config.model_type),
+            )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{spec} cannot be loaded: {said}") from error
+    return tower, found
+
+
+def _check_complete(found: dict[str, Any], family: Family, spec: str) -> None:
+    missing = [k for k in found["missing_keys"] if not re.fullmatch(family.fresh, k)]
+    strangers = [k for k in found["unexpected_keys"] if not LEFT_OVER.fullmatch(k)]
+    faults = [f"in the file only: {key}" for key in sorted(strangers)]
+    faults += [f"in the model only: {key}" for key in sorted(missing)]
+    faults += [
+        f"{key} is {tuple(held)} in the file and {tuple(wanted)} in the model"
+        for key, held, wanted in sorted(found["mismatched_keys"])
+    ]
+    if faults:
+        raise InputError(f"{spec} does not fit its own config.json:\n  " + "\n  ".join(faults))
+
+
+def _sha256(folder: Path) -> str | None:
+    path = folder / "model.safetensors"
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars and reports of keys, which are checked here."""
+    log = transformers.utils.logging
+    verbosity, bar = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bar:
+            log.enable_progress_bar()

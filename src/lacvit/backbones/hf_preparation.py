@@ -1,0 +1,75 @@
+"""How a model of transformers wants its images: ``preprocessor_config.json`` as an InputSpec."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from lacvit.backbones.hf_families import Family
+from lacvit.errors import InputError
+from lacvit.input_spec import Fit, InputSpec, Interpolation
+
+# Pillow's numbers of the kernels, in which the files speak. Others are near to bicubic.
+KERNELS: dict[int, Interpolation] = {2: "bilinear", 3: "bicubic"}
+# Older files give one number as the size. These processors mean the shorter side by it.
+SHORTER_SIDE = ("CLIP", "Bit", "ChineseCLIP")
+
+_log = logging.getLogger(__name__)
+
+
+def input_spec_of(folder: Path, family: Family, native: int, image_size: int | None) -> InputSpec:
+    """What the processor of a model does to an image.
+
+    Args:
+        folder: of the model; without ``preprocessor_config.json`` the family's usual preparation
+            is taken, and said in the log.
+        family: of the model.
+        native: the input size that its configuration names.
+        image_size: another size that is wanted.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / "preprocessor_config.json"
+    usual = family.preparation
+    if not path.exists():
+        _log.warning("%s has no %s; images are prepared as usual.", folder, path.name)
+        return InputSpec(
+            size=image_size or native, mean=usual.mean, std=usual.std, fit=usual.fit,
+            interpolation=usual.interpolation, crop_fraction=usual.crop_fraction,
+        )  # fmt: skip
+    try:
+        written: dict[str, Any] = json.loads(path.read_text())
+        size, fraction, fit = _geometry(written, native)
+        plain = not written.get("do_normalize", True)
+        return InputSpec(
+            size=image_size or size,
+            mean=(0.0, 0.0, 0.0) if plain else tuple(written.get("image_mean", usual.mean)),
+            std=(1.0, 1.0, 1.0) if plain else tuple(written.get("image_std", usual.std)),
+            interpolation=KERNELS.get(written.get("resample", 3), "bicubic"),
+            crop_fraction=fraction,
+            fit=fit,
+        )
+    except (ValueError, TypeError, KeyError) as error:  # of JSON, and of pydantic
+        raise InputError(f"{path} is damaged: {error}") from error
+
+
+def _geometry(written: dict[str, Any], native: int) -> tuple[int, float, Fit]:
+    """Final size, the share of the resized side that the crop keeps, and crop or squash."""
+    size = written.get("size", native)
+    kind = str(written.get("image_processor_type") or written.get("feature_extractor_type") or "")
+    if isinstance(size, dict):
+        fit: Fit = "crop" if "shortest_edge" in size else "squash"
+        resized = size.get("shortest_edge") or size["height"]
+    else:
+        fit = "crop" if kind.startswith(SHORTER_SIDE) else "squash"
+        resized = size if isinstance(size, int) else size[0]
+    if not written.get("do_center_crop", "crop_size" in written):
+        return resized, 1.0, fit
+    crop = written.get("crop_size", resized)
+    cropped = crop["height"] if isinstance(crop, dict) else crop
+    if not written.get("do_resize", True) or cropped > resized:
+        return cropped, 1.0, fit
+    return cropped, cropped / resized, fit

@@ -1,0 +1,153 @@
+"""Files of model repositories: from the hub's cache, or downloaded, or a message that helps.
+
+``huggingface_hub`` resumes broken downloads, checks them, and shares its cache with every other
+program. What it lacks is a quick answer where there is no network.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub import constants, errors
+
+from lacvit.errors import InputError
+
+PROBE_SECONDS = 4.0
+# What weights are stored in, the best first; an index names the parts of weights in parts.
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+_log = logging.getLogger(__name__)
+
+
+def cached_file(repository: str, name: str) -> Path | None:
+    """A file of ``ORG/NAME`` or ``ORG/NAME@REVISION`` in the cache, if it is there."""
+    repository, _, revision = repository.partition("@")
+    found = huggingface_hub.try_to_load_from_cache(
+        repository, name, cache_dir=constants.HF_HUB_CACHE, revision=revision or None
+    )
+    return Path(found) if isinstance(found, str) else None
+
+
+def find_file(repository: str, names: Sequence[str], *, spec: str) -> Path:
+    """The first of ``names`` that a repository has, from the cache or downloaded.
+
+    Args:
+        repository: ``ORG/NAME`` or ``ORG/NAME@REVISION``.
+        names: alternatives, the best first.
+        spec: the backbone that it is for, to be named in messages.
+
+    Raises:
+        InputError: not cached and no network (known within five seconds), no such repository,
+            none of the files in it, or the download fails.
+    """
+    for name in names:
+        if (path := cached_file(repository, name)) is not None:
+            return path
+    if not reachable():
+        raise InputError(_offline(repository, names[0], spec))
+    for name in names:
+        try:
+            return _download(repository, name)
+        except errors.LocalEntryNotFoundError as error:  # the network went away just now
+            raise InputError(_offline(repository, names[0], spec)) from error
+        except errors.EntryNotFoundError:
+            continue
+        except errors.GatedRepoError as error:
+            raise InputError(
+                f"{spec} is given only to people who accept its terms: do so at "
+                f"{constants.ENDPOINT}/{repository}, then log in with: hf auth login"
+            ) from error
+        except (errors.HFValidationError, OSError) as error:
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f"{spec} could not be downloaded from {constants.ENDPOINT}/{repository}: {said} "
+                f"Check the name, or give the command again to go on with the download."
+            ) from error
+    raise InputError(f"{constants.ENDPOINT}/{repository} has none of {', '.join(names)}.")
+
+
+def find_weights(repository: str, *, spec: str) -> Path:
+    """The file of weights of a repository, or the index of its parts, which are there too.
+
+    Raises:
+        InputError: as :func:`find_file`.
+    """
+    path = find_file(repository, WEIGHTS, spec=spec)
+    if path.name.endswith(".index.json"):
+        parts = set(json.loads(path.read_text())["weight_map"].values())
+        for part in sorted(parts):
+            find_file(repository, [part], spec=spec)
+    return path
+
+
+def fetch_if_there(repository: str, name: str) -> None:
+    """Bring a file that a repository may have into the cache, where there is a network."""
+    if cached_file(repository, name) is None and reachable():
+        with suppress(errors.EntryNotFoundError):
+            _download(repository, name)
+
+
+def reachable() -> bool:
+    """Whether the hub answers, known within ``PROBE_SECONDS`` whatever the network does.
+
+    In a thread, because a name server that does not answer keeps to no timeout of ours. Any answer
+    counts; the environment's proxies are used; ``HF_HUB_OFFLINE=1`` says no.
+    """
+    if constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE"):
+        return False
+    answers: list[bool] = []
+
+    def ask() -> None:
+        request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+        try:
+            urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
+            answers.append(True)
+        except urllib.error.HTTPError as answer:
+            answer.close()
+            answers.append(True)
+        except (OSError, http.client.HTTPException):
+            return
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PROBE_SECONDS)
+    return bool(answers)
+
+
+def _download(repository: str, name: str) -> Path:
+    repository, _, revision = repository.partition("@")
+    url = huggingface_hub.hf_hub_url(repository, name, revision=revision or None)
+    size = huggingface_hub.get_hf_file_metadata(url).size
+    if size is not None and size > 1_000_000:
+        _log.warning("Downloading %s of %s: %.0f MB.", name, repository, size / 1e6)
+    return Path(
+        huggingface_hub.hf_hub_download(
+            repository, name, revision=revision or None, cache_dir=constants.HF_HUB_CACHE
+        )
+    )
+
+
+def _offline(repository: str, name: str, spec: str) -> str:
+    repository = repository.partition("@")[0]
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    return (
+        f"{spec} is not on this machine, and {constants.ENDPOINT} cannot be reached. It needs "
+        f"{name} of {repository}. Where there is a network, run: hf download {repository} . Then "
+        f"copy the folder {folder.name} from that machine's cache to {folder} here. Or use "
+        f"--backbone pico, which needs no download."
+    )

@@ -1,0 +1,67 @@
+"""``run:DIR``: the encoder of a finished run, or of a saved model, to start another run from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
+from lacvit.errors import InputError
+from lacvit.input_spec import InputSpec
+from lacvit.run_folder import read_json
+
+Builder = Callable[[Architecture, InputSpec, Origin], Backbone]
+
+
+def load(name: str, build: Builder, *, image_size: int | None, pool: Pool | None) -> Backbone:
+    """The encoder in a run folder, its ``model/``, or a copy of that.
+
+    Args:
+        name: the folder.
+        build: makes the network of an architecture.
+        image_size: None, or the model's own.
+        pool: another way to pool, where the architecture has it.
+
+    Raises:
+        InputError: there is no model, it is damaged, or it sees another size.
+    """
+    folder = Path(name).expanduser()
+    place = folder / "model" if (folder / "model" / "config.json").exists() else folder
+    if not (place / "config.json").exists():
+        raise InputError(
+            f"{folder} holds no model of lacvit: neither config.json nor model/config.json is "
+            f"there. Give the folder of a finished run: run:RUN"
+        )
+    config = read_json(place / "config.json")
+    try:
+        architecture = Architecture.model_validate(config["architecture"])
+        spec = InputSpec.model_validate(config["input_spec"])
+    except (KeyError, TypeError, ValidationError) as error:
+        raise InputError(f"{place / 'config.json'} is damaged or not lacvit's: {error}") from None
+    if image_size not in (None, spec.size):
+        raise InputError(
+            f"run:{name} was trained on {spec.size} x {spec.size} pixels, not {image_size}. "
+            f"Leave --image-size out, or start from the backbone that it was made of."
+        )
+    if pool is not None:
+        arguments = architecture.arguments | {"pool": pool}
+        architecture = architecture.model_copy(update={"arguments": arguments})
+    weights = place / "model.safetensors"
+    try:
+        sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+        origin = Origin(spec=f"run:{name}", format="lacvit", sha256=sha256)
+        backbone = build(architecture, spec, origin)
+        own = {
+            key.removeprefix("backbone."): tensor
+            for key, tensor in load_file(weights).items()
+            if key.startswith("backbone.")
+        }
+        backbone.encoder.load_state_dict(own)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise InputError(f"{weights} is missing or damaged: {error}") from error
+    return backbone

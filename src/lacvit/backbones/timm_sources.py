@@ -1,0 +1,155 @@
+"""What stands after ``timm:``: a released model, a repository of the hub, or a folder.
+
+All three come to the same: timm's name of the architecture, how its weights are described, and
+the file that they are in. Tensors are read as safetensors or by ``weights_only``: nothing in a
+file can run.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lacvit.backbones import hub
+from lacvit.backbones.torchvision_shim import ensure_torchvision
+from lacvit.errors import InputError
+
+ensure_torchvision()
+
+import timm  # noqa: E402  (must follow the shim)
+from timm.models._hub import load_model_config_from_path  # noqa: E402
+
+HUB = "hf-hub:"
+FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class TimmSource:
+    """A model that timm can build, and where its weights are."""
+
+    spec: str  # as the user named it
+    name: str  # timm's name of the architecture, with the tag where it has one
+    arguments: dict[str, Any]  # of the architecture, beside its name
+    described: dict[str, Any]  # entries that replace those of timm's own description
+    weights: Path | None  # None: only timm knows how to fetch them
+
+
+def find(name: str) -> TimmSource:
+    """The source that ``timm:NAME`` names; its weights are on the disk afterwards.
+
+    Raises:
+        InputError: nothing by that name (the nearest are named), or it is neither cached nor to
+            be downloaded.
+    """
+    spec = f"timm:{name}"
+    folder = Path(name).expanduser()
+    if name.startswith(HUB):
+        repository = name.removeprefix(HUB)
+        config = hub.find_file(repository, ["config.json"], spec=spec)
+        return _described(spec, config, hub.find_file(repository, FILES, spec=spec))
+    if folder.is_dir():
+        weights = [folder / file for file in FILES if (folder / file).exists()]
+        if not (folder / "config.json").exists() or not weights:
+            raise InputError(
+                f"{folder} is no model of timm: it needs config.json and one of {', '.join(FILES)}."
+            )
+        return _described(spec, folder / "config.json", weights[0])
+    _check_known(name)
+    return TimmSource(spec, name, {}, {}, _released_weights(name, spec))
+
+
+def read_weights(path: Path, spec: str) -> dict[str, Tensor]:
+    """The tensors of a file of weights.
+
+    Raises:
+        InputError: it is damaged, or would run code.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
+        raise InputError(f"{path} of {spec} is damaged: {error}. Fetch it again.") from error
+    except Exception as error:  # pickle's readers fail in any way at all
+        raise InputError(
+            f"{path} of {spec} would run code when loaded, or is damaged: {error}. Nothing was run."
+        ) from error
+    return tensors
+
+
+def nearest(name: str) -> list[str]:
+    """Up to three of timm's pretrained models whose names are near."""
+    tags: dict[str, list[str]] = {}
+    for full in timm.list_models(pretrained=True):
+        tags.setdefault(full.split(".")[0], []).append(full)
+    bare = name.split(".")[0]
+    if bare in tags:
+        return difflib.get_close_matches(name, tags[bare], n=3, cutoff=0.0)
+    return [min(tags[near]) for near in difflib.get_close_matches(bare, tags, n=3)]
+
+
+def repository_of(name: str) -> tuple[str, str] | None:
+    """The hub's repository and file of a released model's weights, where they are on the hub."""
+    described = timm.get_pretrained_cfg(name)
+    if described is None or not described.hf_hub_id:
+        return None
+    return described.hf_hub_id, described.hf_hub_filename or FILES[0]
+
+
+def _released_weights(name: str, spec: str) -> Path | None:
+    place = repository_of(name)
+    if place is None:
+        if not hub.reachable():
+            url = timm.get_pretrained_cfg(name).url
+            raise InputError(
+                f"{spec} is not on this machine, and there is no network. Fetch {url} on a machine "
+                f"that has one and put it into {torch.hub.get_dir()}/checkpoints."
+            )
+        return None
+    repository, file = place
+    return hub.find_file(repository, _safer_first(file), spec=spec)
+
+
+def _safer_first(file: str) -> list[str]:
+    """The names of a file of weights as safetensors, then its own."""
+    if file in FILES:
+        return list(FILES)
+    if file == "open_clip_pytorch_model.bin":
+        return ["open_clip_model.safetensors", file]
+    stem, _, ending = file.rpartition(".")
+    return [f"{stem}.safetensors", file] if ending == "bin" else [file]
+
+
+def _described(spec: str, config: Path, weights: Path) -> TimmSource:
+    try:
+        described, name, arguments = load_model_config_from_path(config.parent)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{config} is no description of a model of timm: {error}. For a model of transformers "
+            f"write hf: instead of timm:."
+        ) from error
+    if not timm.is_model(name):
+        raise InputError(
+            f"{spec} is of the architecture {name!r}, which timm {timm.__version__} does not have."
+        )
+    arguments = {k: v for k, v in (arguments or {}).items() if k != "num_classes"}
+    if described.get("global_pool"):
+        arguments.setdefault("global_pool", described["global_pool"])
+    return TimmSource(spec, name, arguments, described, weights)
+
+
+def _check_known(name: str) -> None:
+    released = timm.list_models(pretrained=True)
+    if name not in released and name not in {full.split(".")[0] for full in released}:
+        raise InputError(
+            f"timm has no weights {name!r}. The nearest are: {', '.join(nearest(name)) or 'none'}. "
+            f"Write --backbone timm:NAME with one of timm.list_models(pretrained=True), "
+            f"timm:hf-hub:ORG/NAME, or timm:FOLDER."
+        )

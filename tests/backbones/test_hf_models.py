@@ -1,0 +1,311 @@
+"""Models of transformers: features against their own forward, poolers, keys, preprocessing.
+
+One module, so that one process pays for the import. ``expected`` pools by itself.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hf_folders import OTHER, SIZE, TINY, WIDTH, Tiny, draw_all_anew, save, write_processor
+from lacvit.backbones import build_backbone, load_backbone
+from lacvit.errors import InputError
+
+import transformers  # isort: skip  (hf_folders has applied the shim)
+
+# These fit their positions to the image unasked.
+NEVER = ("dinov2", "dinov2_with_registers", "dinov3_vit")
+# Two ways through the same float32 operations; the largest error seen is 3e-6.
+CLOSE = {"atol": 1e-5, "rtol": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("hf")
+    return {name: save(tiny.make(), root / name) for name, tiny in TINY.items()}
+
+
+def images(size: int) -> torch.Tensor:
+    return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(5))
+
+
+def expected(tiny: Tiny, folder: Path, pixels: torch.Tensor, pool: str) -> torch.Tensor:
+    """What AutoModel gives for the folder, pooled here."""
+    options: dict[str, Any] = {}
+    if tiny.model_type == "vit_mae":
+        options["mask_ratio"] = 0.0
+    model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, **options).eval()
+    call = {} if tiny.model_type in NEVER else {"interpolate_pos_encoding": True}
+    with torch.no_grad():
+        output = model(pixel_values=pixels, **call)
+    if pool == "attention":
+        return output.pooler_output
+    tokens = output.last_hidden_state
+    pooled = tokens[:, : tiny.cls].mean(1) if pool == "cls" else tokens[:, tiny.prefix :].mean(1)
+    with torch.no_grad():
+        if tiny.model_type == "clip_vision_model":
+            return model.post_layernorm(pooled)
+        if tiny.pool == "mean" and tiny.model_type in ("beit", "data2vec-vision"):
+            weights = load_file(folder / "model.safetensors")
+            norm = [weights[f"pooler.layernorm.{part}"] for part in ("weight", "bias")]
+            return torch.nn.functional.layer_norm(
+                pooled, (WIDTH,), *norm, model.config.layer_norm_eps
+            )
+    return pooled
+
+
+@pytest.mark.parametrize("size", [SIZE, OTHER])
+@pytest.mark.parametrize("name", TINY)
+def test_features_are_those_of_transformers(name: str, size: int, folders: dict[str, Path]) -> None:
+    tiny, folder = TINY[name], folders[name]
+    backbone = load_backbone(f"hf:{folder}", image_size=size).eval()
+    assert {p.dtype for p in backbone.parameters()} == {torch.float32}
+    with torch.no_grad():
+        features = backbone(images(size))
+    assert features.shape == (2, backbone.dim)
+    torch.testing.assert_close(features, expected(tiny, folder, images(size), tiny.pool), **CLOSE)
+    assert features.std() > 0.01, "the tokens' differences must show"
+    again = build_backbone(backbone.architecture, backbone.input_spec, backbone.origin).eval()
+    again.encoder.load_state_dict(backbone.encoder.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again(images(size)), features)
+
+
+def refusal(folder: Path, **how: Any) -> str:
+    with pytest.raises(InputError) as refused:
+        load_backbone(f"hf:{folder}", **how)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_blocks_stand_in_depth_order_and_the_rest_is_told_apart(
+    name: str, folders: dict[str, Path]
+) -> None:
+    backbone = load_backbone(f"hf:{folders[name]}")
+    assert len(backbone.blocks()) == TINY[name].depth
+    names = {id(p): n for n, p in backbone.named_parameters()}
+    orders = [
+        {tuple(map(int, re.findall(r"(?<=\.)\d+(?=\.)", names[id(p)]))) for p in block.parameters()}
+        for block in backbone.blocks()
+    ]
+    if "swin" not in name:
+        assert orders == [{(i,)} for i in range(len(orders))]
+    in_blocks = {id(p) for block in backbone.blocks() for p in block.parameters()}
+    final = {id(p) for module in backbone.final() for p in module.parameters()}
+    assert final
+    assert not in_blocks & final
+    rest = {n for i, n in names.items() if i not in in_blocks | final}
+    allowed = (
+        r"encoder\.tower\.(embeddings|pre_layrnorm|shared_position_bias|encoder\.relative|rope)"
+    )
+    assert [n for n in rest if not re.match(allowed, n)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "pool"),
+    [
+        ("vit", "mean"), ("deit", "mean"), ("beit", "cls"), ("dinov2_with_registers", "mean"),
+        ("dinov3_vit", "mean"), ("clip_vision_model", "mean"), ("siglip_vision_model", "mean"),
+        ("vit_mae", "cls"),
+    ],
+)  # fmt: skip
+def test_another_pool_can_be_chosen(name: str, pool: Any, folders: dict[str, Path]) -> None:
+    backbone = load_backbone(f"hf:{folders[name]}", pool=pool).eval()
+    with torch.no_grad():
+        features = backbone(images(SIZE))
+    wanted = expected(TINY[name], folders[name], images(SIZE), pool)
+    torch.testing.assert_close(features, wanted, **CLOSE)
+    again = build_backbone(backbone.architecture, backbone.input_spec, backbone.origin).eval()
+    again.encoder.load_state_dict(backbone.encoder.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again(images(SIZE)), features)
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "said"),
+    [
+        ("swinv2", {"pool": "cls"}, "has no class token: use --set backbone.pool=mean."),
+        ("vit", {"pool": "attention"}, "has no attention pool: use backbone.pool cls or mean."),
+        ("vit", {"image_size": 44}, "8 pixels, of which 44 is no multiple. Use --image-size 48."),
+        ("vit", {"image_size": 3}, "Use --image-size 8."),
+    ],
+)  # fmt: skip
+def test_what_the_model_cannot_do_is_refused(
+    name: str, how: dict[str, Any], said: str, folders: dict[str, Path]
+) -> None:
+    assert said in refusal(folders[name], **how)
+
+
+def test_masking_is_off_in_training_too(folders: dict[str, Path]) -> None:
+    backbone = load_backbone(f"hf:{folders['vit_mae']}").train()
+    with torch.no_grad():
+        assert torch.equal(backbone(images(SIZE)), backbone(images(SIZE)))
+    assert backbone.architecture.arguments["config"]["mask_ratio"] == 0
+
+
+def test_a_half_precision_file_gives_float32_weights(tmp_path: Path) -> None:
+    model = TINY["vit"].make()
+    folder = save(model.half(), tmp_path / "half")
+    backbone = load_backbone(f"hf:{folder}").eval()
+    assert {p.dtype for p in backbone.parameters()} == {torch.float32}
+    with torch.no_grad():
+        features = backbone(images(SIZE))
+    torch.testing.assert_close(
+        features, expected(TINY["vit"], folder, images(SIZE), "cls"), **CLOSE
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("ViTForImageClassification", "vit"), ("ViTMAEForPreTraining", "vit_mae"),
+     ("DeiTForImageClassificationWithTeacher", "deit"), ("BeitForImageClassification", "beit"),
+     ("BeitForMaskedImageModeling", "beit"), ("Swinv2ForImageClassification", "swinv2"),
+     ("Dinov2ForImageClassification", "dinov2")],
+)  # fmt: skip
+def test_heads_are_left_and_all_else_is_taken(kind: str, name: str, tmp_path: Path) -> None:
+    tiny = TINY[name]
+    config = transformers.AutoConfig.for_model(tiny.model_type, **tiny.shape | tiny.config)
+    config.vocab_size = 10
+    model = getattr(transformers, kind)(config).eval()
+    draw_all_anew(model)
+    folder = save(model, tmp_path / "whole")
+    backbone = load_backbone(f"hf:{folder}")
+    held = {
+        (tuple(t.shape), round(t.double().sum().item(), 4))
+        for t in load_file(folder / "model.safetensors").values()
+    }
+    for key, parameter in backbone.named_parameters():
+        if "pooler.layernorm" in key and "Masked" in kind:
+            assert torch.equal(parameter, torch.full_like(parameter, key.endswith("weight")))
+        else:
+            assert (tuple(parameter.shape), round(parameter.double().sum().item(), 4)) in held, key
+
+
+@pytest.mark.parametrize(("kind", "tower"), [("clip", "CLIPModel"), ("siglip", "SiglipModel")])
+def test_the_image_tower_is_taken_from_a_model_of_image_and_text(
+    kind: str, tower: str, tmp_path: Path
+) -> None:
+    text = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "intermediate_size": 8, "vocab_size": 20, "max_position_embeddings": 6}  # fmt: skip
+    vision = TINY[f"{kind}_vision_model"]
+    if kind == "siglip":
+        text["projection_size"] = WIDTH
+    config = transformers.AutoConfig.for_model(kind, text_config=text, vision_config=vision.shape)
+    model = getattr(transformers, tower)(config).eval()
+    draw_all_anew(model)
+    folder = save(model, tmp_path / "whole")
+    backbone = load_backbone(f"hf:{folder}", image_size=OTHER).eval()
+    with torch.no_grad():
+        wanted = model.vision_model(pixel_values=images(OTHER), interpolate_pos_encoding=True)
+        torch.testing.assert_close(backbone(images(OTHER)), wanted.pooler_output, **CLOSE)
+    assert backbone.architecture.name == vision.model_type
+
+
+def test_a_type_without_a_row_tells_of_itself(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lacvit.backbones import hf_families
+
+    for name in ("vit_msn", "dinov3_vit", "swin"):
+        monkeypatch.delitem(hf_families.FAMILIES, name)
+    for name in ("vit_msn", "dinov3_vit"):
+        backbone = load_backbone(f"hf:{folders[name]}").eval()
+        with torch.no_grad():
+            features = backbone(images(SIZE))
+        wanted = expected(TINY[name], folders[name], images(SIZE), "cls")
+        torch.testing.assert_close(features, wanted, **CLOSE)
+        assert [n for n, _ in backbone.final()[0].named_parameters()] == ["weight", "bias"]
+    assert "type 'swin' have no list of blocks or no patches that lacvit knows" in refusal(
+        folders["swin"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.pop("layernorm.weight"), "in the model only: layernorm.weight"),
+        (lambda t: t.update({"layers.0.extra": torch.ones(2)}), "in the file only: layers.0.extra"),
+        (
+            lambda t: t.update({"layernorm.weight": torch.ones(7)}),
+            "layernorm.weight is (7,) in the file and (16,) in the model",
+        ),
+    ],
+)
+def test_a_weight_without_a_place_or_a_place_without_a_weight_is_refused(
+    change: Any, said: str, tmp_path: Path
+) -> None:
+    folder = save(TINY["vit"].make(add_pooling_layer=False), tmp_path / "vit")
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    text = refusal(folder)
+    assert text.startswith(f"hf:{folder} ")
+    assert said in text
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"model_type": "vit", "auto_map": {"AutoModel": "code.Model"}}, "and lacvit runs none"),
+        ({"model_type": "nobody-knows"}, "of the type 'nobody-knows', which transformers"),
+        ({"architecture": "vit_tiny_patch16_224"}, "for a model of timm."),
+    ],
+)
+def test_models_that_transformers_cannot_build_are_refused(
+    config: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert said in refusal(tmp_path)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == f"{tmp_path} has no config.json: it is no model of transformers."
+    assert "There is no folder" in refusal(tmp_path / "missing")
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+    assert f"hf:{tmp_path} cannot be loaded: Error no file named" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "size", "fraction", "fit", "interpolation"),
+    [
+        ({"size": {"height": 32, "width": 32}, "resample": 2}, 32, 1.0, "squash", "bilinear"),
+        ({"size": 32, "resample": 3, "feature_extractor_type": "ViTFeatureExtractor"},
+         32, 1.0, "squash", "bicubic"),
+        ({"size": {"shortest_edge": 64}, "do_center_crop": True,
+          "crop_size": {"height": 32, "width": 32}, "resample": 3}, 32, 0.5, "crop", "bicubic"),
+        ({"size": 40, "crop_size": 32, "do_center_crop": True,
+          "feature_extractor_type": "CLIPFeatureExtractor"}, 32, 0.8, "crop", "bicubic"),
+        ({"size": {"height": 40, "width": 40}, "do_center_crop": True,
+          "crop_size": {"height": 32, "width": 32}}, 32, 0.8, "squash", "bicubic"),
+    ],
+)  # fmt: skip
+def test_preprocessing_is_the_processors(
+    written: dict[str, Any], size: int, fraction: float, fit: str, interpolation: str,
+    folders: dict[str, Path],
+) -> None:  # fmt: skip
+    folder = folders["vit"]
+    write_processor(folder, **written, image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6])
+    spec = load_backbone(f"hf:{folder}").input_spec
+    assert (spec.size, spec.crop_fraction, spec.fit) == (size, fraction, fit)
+    assert (spec.mean, spec.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert spec.interpolation == interpolation
+
+
+def test_without_a_processor_the_usual_is_taken_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    TINY["dinov2"].make().save_pretrained(tmp_path)
+    spec = load_backbone(f"hf:{tmp_path}").input_spec
+    assert (spec.size, spec.fit, spec.mean[0]) == (SIZE, "crop", 0.485)
+    assert "has no preprocessor_config.json; images are prepared as usual." in caplog.text
+
+
+def test_a_damaged_processor_is_refused(folders: dict[str, Path]) -> None:
+    path = folders["ijepa"] / "preprocessor_config.json"
+    path.write_text('{"image_mean": [1]}')
+    assert f"{path} is damaged" in refusal(folders["ijepa"])
