@@ -1,135 +1,155 @@
-"""The shape of a cloud of embeddings: how many directions it uses, and whether it points one way.
+"""The geometry of an embedding in one call: cone, spectrum, classes, likeness, neighbours.
 
 "Isotropy" is said of two unrelated things. The *cone*: all embeddings share a direction; the raw
 `mean_cosine` sees it. The *spectrum*: the variance is spread evenly over the directions;
 `iso_score`, `participation_ratio` and `effective_rank` see it. A loss can raise one and lower the
-other: report both, on the same test images for every arm, since all depend on N.
+other: tight classes on a simplex have a mean cosine near 0 and an IsoScore of (C - 2) / (D - 1).
+Report both, on the same test images for every arm, since all depend on N.
 
-Shape letters: N embeddings, D dimensions. All arithmetic is in float64; time O(N D min(N, D)).
+Shape letters: N embeddings, D dimensions, E of the reference, C classes.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from lacvit.errors import InputError
-from lacvit.metrics._checks import checked_features
+from lacvit.metrics import spectrum
+from lacvit.metrics._checks import checked_features, checked_labels
+from lacvit.metrics._passes import Ints, Scatter, UnitSums, scatter, unit_sums
+from lacvit.metrics.collapse import (
+    LinearHead,
+    class_distance_normalised_variance,
+    collapse_of,
+)
+from lacvit.metrics.cone import centred_cosine, mean_cosine, partition_isotropy
+from lacvit.metrics.dimension import NEIGHBOURS, intrinsic_dimension
+from lacvit.metrics.estimate import Estimate, with_errors
+from lacvit.metrics.hubness import NEIGHBOURS as HUB_NEIGHBOURS
+from lacvit.metrics.hubness import hubness
+from lacvit.metrics.separation import silhouette_of
+from lacvit.metrics.similarity import linear_cka
+from lacvit.metrics.spectrum import effective_rank, iso_score, participation_ratio
+from lacvit.metrics.uniformity import uniformity
 
-Floats = NDArray[np.floating]
+__all__ = [
+    "LinearHead",
+    "effective_rank",
+    "geometry",
+    "iso_score",
+    "mean_cosine",
+    "participation_ratio",
+]
+
+Rows = NDArray[np.floating]
+
+SHRINKAGE = 0.1  # of IsoScore*
 
 
-def mean_cosine(features_ND: Floats, *, centre: bool = False) -> float:
-    """Average cosine over all ordered pairs of different rows.
+def geometry(
+    features_ND: Rows,
+    labels_N: NDArray[Any],
+    *,
+    reference_ND: Rows | None = None,
+    head: LinearHead | None = None,
+    extended: bool = False,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Measures of one embedding by name; each is defined in the function of its name.
 
-    Equals ``(c.sum() - N) / (N (N - 1))`` for ``c = u @ u.T`` and unit rows ``u``; here ``c.sum()``
-    is the squared norm of the sum of the rows: O(N D). Bounds: -1 / (N - 1) (rows that sum to 0,
-    such as equal classes on a simplex) to 1 (one direction). Raw, it grows when all embeddings
-    share an offset, ``|mean|^2`` beside their variance (Ethayarajh 2019, arXiv 1909.00512,
-    section 3); centred, it is near 0 for nearly everything: the drop from one to the other is
-    the cone.
+    By default `mean_cosine`, `mean_cosine_centred`, `iso_score`, `iso_score_within`, `alignment`,
+    `uniformity`, `cdnv`, `hubness_skewness`, and with a reference `cka` (debiased). Extended adds
+    cosines within and between classes, the rest of the spectrum, of neural collapse, of hubness
+    and of CKA, partition isotropy, class separation, silhouette and intrinsic dimension.
+    Where a measure rests on a sample, its standard error stands beside it as `NAME_error`. What
+    is not defined for these embeddings (one class, classes of one image, all rows equal) is left
+    out. Time O(N D^2) and samples, by blocks of rows.
 
     Args:
-        features_ND: any floating dtype, N >= 2, no zero row.
-        centre: subtract the mean embedding first.
+        features_ND: test features of one encoder, any floating dtype, no zero row.
+        labels_N: any dtype that sorts; with a head, class numbers that are rows of it.
+        reference_ND: (N, E), the same images by another encoder, such as the pretrained one.
+        head: the classifier on these features, for `nc3` and `nc4` (extended).
+        extended: everything; needs more rows than 20, or leaves out what needs them.
+        seed: draws the samples.
 
     Raises:
-        InputError: fewer than two rows; a non-finite row, or a zero one, before or after
-            centring (its index is named).
+        InputError: fewer than two rows or dimensions, not one label a row, a zero or non-finite
+            row (its index is named), a reference or head that does not fit.
     """
-    x_ND = checked_features(features_ND, "features", min_rows=2, zero_rows=centre)
-    x_ND = _scaled(x_ND)
-    if centre:
-        x_ND = x_ND - x_ND.mean(axis=0)
-        checked_features(x_ND, "features after centring", min_rows=2, zero_rows=False)
-    x_ND = x_ND / np.abs(x_ND).max(axis=1, keepdims=True)
-    unit_ND = x_ND / np.linalg.norm(x_ND, axis=1, keepdims=True)
-    n = len(unit_ND)
-    total_D = unit_ND.sum(axis=0)
-    return float((total_D @ total_D - n) / (n * (n - 1)))
+    features_ND = checked_features(features_ND, "features", min_rows=2, zero_rows=False)
+    classes_C, class_N = checked_labels(labels_N, len(features_ND))
+    sums, squares = unit_sums(features_ND, class_N), scatter(features_ND, class_N)
+    dimensions = features_ND.shape[1]
+    found: dict[str, float | Estimate] = {
+        "mean_cosine": sums.mean_cosine,
+        "mean_cosine_centred": _centred(features_ND),
+        "iso_score": spectrum.iso_of(spectrum.ratio_of(squares.total_DD), dimensions),
+        "iso_score_within": spectrum.iso_of(spectrum.ratio_of(squares.within_DD), dimensions),
+        "alignment": 2 - 2 * sums.within,
+        "uniformity": uniformity(features_ND, seed=seed),
+    }
+    if len(classes_C) > 1:
+        found["cdnv"] = class_distance_normalised_variance(squares)
+    if len(features_ND) > HUB_NEIGHBOURS:
+        hubs = hubness(features_ND, seed=seed)
+        found["hubness_skewness"] = hubs.skewness
+        if extended:
+            found |= {"hubness_robin_hood": hubs.robin_hood, "antihubs": hubs.antihubs}
+    if reference_ND is not None and len(features_ND) >= 4:
+        found["cka"] = linear_cka(features_ND, reference_ND, debiased=True)
+        if extended:
+            found["cka_biased"] = linear_cka(features_ND, reference_ND)
+    if extended:
+        found |= _spectrum(features_ND, squares) | _local(features_ND, seed)
+        if len(classes_C) > 1:
+            found |= _classes(features_ND, class_N, sums, seed)
+            found |= _collapse(squares, features_ND, labels_N, head)
+    return with_errors(found)
 
 
-def effective_rank(features_ND: Floats, *, centre: bool = True) -> float:
-    """How many directions the embeddings use: ``exp(-sum p ln p)``, ``p = s / sum(s)``.
-
-    s are the *singular values* (not the variances) of the centred matrix, or of the matrix as it
-    is under ``centre=False`` (RankMe's spectrum). Roy and Vetterli 2007, "The effective rank".
-    Bounds: 1 to min(N - 1, D), or min(N, D) uncentred; k equal directions give k; equal classes
-    collapsed onto a simplex of C points give C - 1. All rows equal: 0, the rank of the zero matrix.
-    Scale and rotation do not move it. Falls towards the number of classes less one under
-    supervised training, to 1 when an encoder collapses.
-
-    Raises:
-        InputError: fewer than two rows, a non-finite row (its index is named).
-    """
-    x_ND = _scaled(checked_features(features_ND, "features", min_rows=2, zero_rows=True))
-    variance = _spectrum(_centred(x_ND) if centre else x_ND)
-    if not len(variance):
-        return 0.0
-    singular = np.sqrt(variance)
-    share = singular / singular.sum()
-    return float(np.exp(-(share * np.log(share)).sum()))
+def _spectrum(features_ND: Rows, squares: Scatter) -> dict[str, float | Estimate]:
+    total_DD, dimensions = squares.total_DD, features_ND.shape[1]
+    shrunk = spectrum.shrunk_ratio(total_DD, SHRINKAGE, dimensions)
+    return {
+        "participation_ratio": spectrum.ratio_of(total_DD),
+        "participation_ratio_within": spectrum.ratio_of(squares.within_DD),
+        "iso_score_star": spectrum.iso_of(shrunk, dimensions),
+        "effective_rank": spectrum.rank_of(total_DD),
+        "rank_me": spectrum.rank_me(features_ND),
+        "partition_isotropy": partition_isotropy(features_ND),
+    }
 
 
-def participation_ratio(features_ND: Floats) -> float:
-    """How many directions carry the variance: ``(tr C)^2 / ||C||_F^2``, C the covariance.
-
-    Bounds: 1 to min(N - 1, D); at most `effective_rank`, for it weighs large variances more (the
-    Renyi-2 count of the eigenvalues). k equal directions give k. All rows equal: 0.
-    Scale, rotation and offset do not move it.
-
-    Raises:
-        InputError: fewer than two rows, a non-finite row (its index is named).
-    """
-    x_ND = _centred(_scaled(checked_features(features_ND, "features", min_rows=2, zero_rows=True)))
-    gram = _smaller_gram(x_ND)
-    squares = float((gram * gram).sum())
-    return float(np.trace(gram)) ** 2 / squares if squares > 0 else 0.0
+def _local(features_ND: Rows, seed: int) -> dict[str, float | Estimate]:
+    if len(features_ND) <= NEIGHBOURS:
+        return {}
+    found = intrinsic_dimension(features_ND, seed=seed)
+    return {"dimension_mle": found.mle, "dimension_two_nn": found.two_nn}
 
 
-def iso_score(features_ND: Floats) -> float:
-    """IsoScore: how evenly the variance fills the D directions, 0 (one) to 1 (all alike).
-
-    Rudman et al. 2022 (arXiv 2108.07344). Their steps reduce exactly to ``(PR - 1) / (D - 1)`` with
-    the `participation_ratio` PR: no eigenvectors are needed. At most
-    ``(min(D, N - 1) - 1) / (D - 1)``, so N below D caps it; k equal directions give
-    ``(k - 1) / (D - 1)``, equal classes collapsed onto a simplex ``(C - 2) / (D - 1)``. All rows
-    equal: 0. Scale, rotation and offset do not move it: a cloud far from the origin, all of
-    whose cosines are near 1, can score 1.
-
-    Raises:
-        InputError: fewer than two rows or dimensions, a non-finite row (its index is named).
-    """
-    if np.ndim(features_ND) == 2 and np.shape(features_ND)[1] < 2:
-        raise InputError("features have 1 dimension; IsoScore needs at least 2.")
-    ratio = participation_ratio(features_ND)
-    return float(max(ratio - 1.0, 0.0) / (np.shape(features_ND)[1] - 1))
+def _classes(
+    features_ND: Rows, class_N: Ints, sums: UnitSums, seed: int
+) -> dict[str, float | Estimate]:
+    return {
+        "cosine_within": sums.within,
+        "cosine_between": sums.between,
+        "class_separation": sums.class_separation,
+        "silhouette": silhouette_of(features_ND, class_N, sums, seed),
+    }
 
 
-def _scaled(x_ND: Floats) -> NDArray[np.float64]:
-    """float64, divided by the largest entry, so that no square can overflow or vanish."""
-    wide_ND = x_ND.astype(np.float64)
-    largest = np.abs(wide_ND).max()
-    return wide_ND / largest if largest > 0 else wide_ND
+def _collapse(
+    squares: Scatter, features_ND: Rows, labels_N: NDArray[Any], head: LinearHead | None
+) -> dict[str, float | Estimate]:
+    found = collapse_of(squares, features_ND, labels_N, head)
+    names = ("nc1", "nc1_ratio", "nc2_norms", "nc2_angles", "nc2_simplex", "nc3", "nc4")
+    values = {name: getattr(found, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _centred(x_ND: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Without its mean row; exactly 0 where only the mean's rounding is left."""
-    centred_ND: NDArray[np.float64] = x_ND - x_ND.mean(axis=0)
-    rounding = len(x_ND) * np.finfo(np.float64).eps * np.linalg.norm(x_ND)
-    if np.linalg.norm(centred_ND) <= rounding:
-        return np.zeros_like(centred_ND)
-    return centred_ND
-
-
-def _smaller_gram(x_ND: NDArray[np.float64]) -> NDArray[np.float64]:
-    n, d = x_ND.shape
-    gram: NDArray[np.float64] = np.matmul(x_ND.T, x_ND) if d <= n else np.matmul(x_ND, x_ND.T)
-    return gram
-
-
-def _spectrum(x_ND: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Squared singular values above rounding (those below 1e-8 of the largest are not told)."""
-    squared = np.linalg.eigvalsh(_smaller_gram(x_ND))
-    rounding = squared.max() * len(squared) * np.finfo(np.float64).eps
-    return np.asarray(squared[squared > max(rounding, 0.0)], dtype=np.float64)
+def _centred(features_ND: Rows) -> float:
+    value, zero_N = centred_cosine(features_ND)
+    return np.nan if zero_N.any() else value
