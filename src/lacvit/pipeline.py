@@ -96,26 +96,31 @@ def train(
             backbone and the folder were found sound.
     """
     progress = progress or Silence()
-    output = request.output or planning.default_output(settings)
+    started = time.monotonic()
     asked = planning.request_of(settings)
+    output = request.output or planning.earlier_output(settings, asked)
+    splits = None
+    if output is None:  # its name waits for the backbone, which `auto` chooses for the images
+        splits = read_splits(settings, progress)
+        settings = _settle_backbone(settings, splits, progress)
+        output = planning.default_output(settings)
     state = inspect(output, asked, overwrite=request.overwrite)
     if state == "finished":
         progress.message(f"This run is finished already; nothing was trained. It is in {output}")
         if request.report and not RunFolder(output).report.exists():
             write_report(output)  # a kill came between the last figure and the page
         return read_result(RunFolder(output))
-    started = time.monotonic()
-    splits = read_splits(settings, progress)
-    backbone = load_backbone(
-        planning.backbone_spec_of(settings), image_size=settings.backbone.image_size
-    )
+    splits = splits or read_splits(settings, progress)
     if state == "new":
+        settings = _settle_backbone(settings, splits, progress)
+        backbone = _load_backbone(settings)
         settings = _settle(settings, backbone, splits, request, progress)
         folder = begin(output, asked)
         planning.write_plan(folder, settings, data_manifest(settings, splits))
     else:
         folder = RunFolder(output)
         settings = RunSettings.model_validate(folder.resolved_settings())
+        backbone = _load_backbone(settings)
         _check_same_images(folder, splits)
         progress.message(f"Going on with the run in {output}")
     said = planning.notices(settings, _shorter_side(splits.train))
@@ -129,6 +134,19 @@ def train(
     if request.report:
         write_report(folder.path)
     return result
+
+
+def _settle_backbone(settings: RunSettings, splits: Splits, progress: Progress) -> RunSettings:
+    """``--backbone auto`` resolved for the images, and the choice told."""
+    settled, said = planning.settle_backbone(settings, _shorter_side(splits.train))
+    for text in said:
+        progress.message(text)
+    return settled
+
+
+def _load_backbone(settings: RunSettings) -> Backbone:
+    chosen = settings.backbone
+    return load_backbone(chosen.spec, image_size=chosen.image_size, pool=chosen.pool)
 
 
 def _check_same_images(folder: RunFolder, splits: Splits) -> None:
@@ -151,12 +169,14 @@ def plan(settings: RunSettings, request: Request, progress: Progress) -> list[st
     Raises:
         InputError: as :func:`train`.
     """
-    output = request.output or planning.default_output(settings)
-    inspect(output, planning.request_of(settings), overwrite=request.overwrite)
+    asked = planning.request_of(settings)
+    output = request.output or planning.earlier_output(settings, asked)
+    if output is not None:
+        inspect(output, asked, overwrite=request.overwrite)
     splits = read_splits(settings, progress)
-    backbone = load_backbone(
-        planning.backbone_spec_of(settings), image_size=settings.backbone.image_size
-    )
+    settings = _settle_backbone(settings, splits, progress)
+    output = output or planning.default_output(settings)
+    backbone = _load_backbone(settings)
     settings = _settle(settings, backbone, splits, request, progress)
     said = planning.notices(settings, _shorter_side(splits.train))
     counts = ", ".join(f"{len(records)} {name}" for name, records in splits.items())
@@ -263,8 +283,7 @@ def _finish(run: Run, backbone: Backbone, head: nn.Linear, splits: Splits) -> Tr
 
 def _untouched_features(run: Run, images: DecodedImages) -> np.ndarray:
     """What the pretrained encoder makes of the images, for the report's "before"."""
-    settings = run.settings.backbone
-    untouched = load_backbone(settings.spec, image_size=settings.image_size)
+    untouched = _load_backbone(run.settings)
     return encode_images(images, untouched.to(run.compute.device), run.compute)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -12,19 +13,17 @@ from typing import TypeVar
 
 import torch
 
-from lacvit.arms import DEFAULT_ARM
-from lacvit.backbones import Backbone, pico
+from lacvit.arms import DEFAULT_ARM, find_arm
+from lacvit.backbones import Backbone, auto, pico
 from lacvit.config import OptimizerSettings, RunSettings, flatten
 from lacvit.devices import find_device
 from lacvit.errors import InputError
-from lacvit.run_folder import RunFolder, write_json, write_toml
+from lacvit.run_folder import RunFolder, read_json, write_json, write_toml
 from lacvit.training.head import EXACT_ITERATIONS, SGD_EPOCHS
 from lacvit.training.optim import automatic_learning_rate
 
 S = TypeVar("S", bound=OptimizerSettings)
 
-DEFAULT_BACKBONE = "pico"  # what `--backbone auto` comes to
-LARGE_IMAGES = 64  # pixels: above them pico's 32 lose detail, and the user is told
 
 
 def arm_of(settings: RunSettings) -> str:
@@ -32,16 +31,48 @@ def arm_of(settings: RunSettings) -> str:
     return DEFAULT_ARM if settings.method == "auto" else settings.method
 
 
-def backbone_spec_of(settings: RunSettings) -> str:
-    """The backbone's spec, ``auto`` resolved."""
-    spec = settings.backbone.spec
-    return DEFAULT_BACKBONE if spec == "auto" else spec
+def settle_backbone(settings: RunSettings, shorter_side: int) -> tuple[RunSettings, list[str]]:
+    """The settings with ``--backbone auto`` resolved, and what to say of the choice."""
+    if settings.backbone.spec != "auto":
+        return settings, []
+    choice = auto.choose(shorter_side, accelerator_gigabytes(settings.device))
+    chosen = settings.backbone.model_copy(update={"spec": choice.spec})
+    settled = settings.model_copy(update={"backbone": chosen})
+    return settled, [f"Backbone: {choice.spec}, chosen because {choice.reason}."]
+
+
+def earlier_output(settings: RunSettings, request: dict[str, object]) -> Path | None:
+    """The run folder of a command whose backbone is named, or of one given before.
+
+    With ``auto`` the folder's name waits for the choice; a run asked for in the same words is
+    found all the same, even if the choice would be another today.
+    """
+    if settings.backbone.spec != "auto":
+        return default_output(settings)
+    data = Path(settings.data.path or "data").resolve().stem
+    pattern = f"{data}-{arm_of(settings)}-*-s{settings.seed}"
+    asked = json.loads(json.dumps(request))
+    for path in sorted(Path("runs").glob(pattern)):
+        status = RunFolder(path).status_file
+        if status.exists() and read_json(status).get("request") == asked:
+            return path
+    return None
+
+
+def accelerator_gigabytes(device: str) -> float:
+    """Memory of the device that a run would train on; 0 for a processor."""
+    found = find_device(device)
+    if found.type == "cuda":
+        return float(torch.cuda.get_device_properties(found).total_memory / 1e9)
+    if found.type == "mps":
+        return float(torch.mps.recommended_max_memory() / 1e9)
+    return 0.0
 
 
 def default_output(settings: RunSettings) -> Path:
     """``runs/<data>-<arm>-<backbone>-s<seed>``: the same command finds its run again."""
     data = Path(settings.data.path or "data").resolve().stem
-    spec = backbone_spec_of(settings)
+    spec = settings.backbone.spec
     source, _, name = spec.partition(":")
     short = Path(name.partition("?")[0]).stem if source in ("file", "run") else spec
     safe = re.sub(r"[^\w.-]+", "-", short)
@@ -65,6 +96,12 @@ def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
             f"--trainable last-{count} asks for more blocks than the {len(backbone.blocks())} of "
             f"{backbone.origin.spec}. Use a smaller number, or all."
         )
+    if settings.backbone.trainable == "head" and "contrastive" in find_arm(arm_of(settings)).stages:
+        raise InputError(
+            f"--trainable head leaves the contrastive stage of {arm_of(settings)} nothing to train: "
+            f"its projection is dropped afterwards. Use --method linear-probe, or train all, "
+            f"last-N or lora."
+        )
     contrastive = _with_rate(settings.contrastive, backbone)
     if contrastive.projection_hidden == "auto":
         contrastive = contrastive.model_copy(update={"projection_hidden": backbone.dim})
@@ -86,7 +123,6 @@ def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
             "data": settings.data.model_copy(
                 update={"path": str(Path(settings.data.path or "").resolve())}
             ),
-            "backbone": settings.backbone.model_copy(update={"spec": backbone_spec_of(settings)}),
             "contrastive": contrastive,
             "cross_entropy": cross_entropy,
             "head": head,
@@ -103,7 +139,7 @@ def _with_rate(settings: S, backbone: Backbone) -> S:
 
 def notices(settings: RunSettings, shorter_side: int) -> list[str]:
     """What the user should know at the start, in the closing table and in the report."""
-    if settings.backbone.spec == "pico" and shorter_side > LARGE_IMAGES:
+    if settings.backbone.spec == "pico" and shorter_side > auto.LARGE_IMAGES:
         return [f"The images are {shorter_side} pixels and more. {pico.NOTICE}"]
     return []
 
