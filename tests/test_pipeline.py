@@ -283,8 +283,11 @@ def test_max_time_shortens_the_schedule(digits: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({}, "pets-lacvit-pico-s0"),
-        ({"method": "cross-entropy", "seed": 3}, "pets-cross-entropy-pico-s3"),
+        ({"backbone.spec": "pico"}, "pets-lacvit-pico-s0"),
+        (
+            {"backbone.spec": "pico", "method": "cross-entropy", "seed": 3},
+            "pets-cross-entropy-pico-s3",
+        ),
         ({"backbone.spec": "timm:vit_tiny.augreg"}, "pets-lacvit-timm-vit_tiny.augreg-s0"),
         ({"backbone.spec": "file:/a/mae.pth?heads=3"}, "pets-lacvit-mae-s0"),
     ],
