@@ -11,6 +11,8 @@ STAGES = {
     "cross-entropy-paper": ("cross_entropy",),
     "cross-entropy-refit": ("cross_entropy", "head"),
     "lacvit": ("contrastive", "head"),
+    "simclr": ("contrastive", "head"),
+    "npair": ("contrastive", "head"),
 }
 
 
@@ -22,6 +24,11 @@ def test_the_arms_are_the_documented_ones() -> None:
 @pytest.mark.parametrize("name", list(STAGES))
 def test_an_arm_trains_the_encoder_unless_it_is_a_probe(name: str) -> None:
     assert find_arm(name).trains_encoder is (name != "linear-probe")
+
+
+@pytest.mark.parametrize("name", ["simclr", "npair"])
+def test_an_ablation_is_lacvit_with_its_loss_and_nothing_else(name: str) -> None:
+    assert find_arm(name).overrides == {"contrastive.loss": name}
 
 
 def test_an_arm_cannot_be_changed() -> None:

@@ -162,6 +162,8 @@ def test_all_faults_are_told_at_once() -> None:
         ("contrastive.lr", 0, "greater than 0, or 'auto'"),
         ("contrastive.lr", "fast", "valid number, unable to parse"),
         ("contrastive.optimizer", "adam", "'adamw' or 'sgd'"),
+        ("contrastive.loss", "triplet", "'supcon', 'simclr', 'npair' or 'sincere'"),
+        ("contrastive.negative_weighting", -1, "greater than or equal to 0"),
         ("contrastive.epochs", 0, "greater than or equal to 1"),
         ("contrastive.epochs", 1.5, "valid integer"),
         ("contrastive.projection_hidden", 0, "greater than or equal to 1, or 'auto'"),
@@ -198,6 +200,8 @@ def test_a_value_out_of_range_is_refused(key: str, value: object, said: str) -> 
         ("cross-entropy", "contrastive.temperature", 0.2, "whose stages are cross_entropy"),
         ("cross-entropy", "head.epochs", 5, "whose stages are cross_entropy"),
         ("linear-probe", "contrastive.epochs", 5, "whose stages are head"),
+        ("cross-entropy", "contrastive.loss", "simclr", "whose stages are cross_entropy"),
+        ("linear-probe", "contrastive.loss", "simclr", "whose stages are head"),
         ("lacvit", "cross_entropy.lr", 0.1, "whose stages are contrastive, head"),
         ("linear-probe", "views.flip", 0.0, "which leaves the backbone as it is"),
         ("linear-probe", "backbone.trainable", "last-1", "which leaves the backbone as it is"),
@@ -240,6 +244,37 @@ def test_live_views_of_the_head_may_be_set_without_an_encoder_stage() -> None:
 def test_live_features_need_the_sgd_solver() -> None:
     text = refusal(recipe={"head.features": "live"})
     assert text.startswith("head.features=live needs head.solver=sgd")
+
+
+@pytest.mark.parametrize("method", ["simclr", "npair"])
+def test_an_arm_that_is_named_for_its_loss_trains_no_other(method: str) -> None:
+    assert make_settings(flags={"method": method}).contrastive.loss == method
+    make_settings(flags={"method": method, "contrastive.loss": method})
+    text = (
+        f"contrastive.loss is 'supcon', and --method {method} is the method with {method!r}; "
+        "leave contrastive.loss out, or use --method lacvit, which takes any loss."
+    )
+    assert refusal(flags={"method": method, "contrastive.loss": "supcon"}) == text
+    assert refusal(recipe={"contrastive.loss": "supcon"}, flags={"method": method}) == text
+
+
+@pytest.mark.parametrize("loss", ["supcon", "simclr", "npair", "sincere"])
+def test_lacvit_takes_any_loss(loss: str) -> None:
+    assert make_settings(flags={"contrastive.loss": loss}).contrastive.loss == loss
+
+
+def test_only_supcon_weights_its_negatives() -> None:
+    weighted = {"contrastive.negative_weighting": 1.0}
+    assert make_settings(recipe=weighted).contrastive.negative_weighting == 1
+    assert refusal(recipe=weighted, flags={"contrastive.loss": "sincere"}) == (
+        "contrastive.negative_weighting=1.0 weights the negatives of supcon, and contrastive.loss "
+        "is 'sincere'. Set contrastive.loss=supcon, or leave the weighting at 0."
+    )
+
+
+def test_simclr_needs_two_views() -> None:
+    text = refusal(recipe={"views.count": 1}, flags={"method": "simclr"})
+    assert text.startswith("contrastive.loss=simclr needs views.count=2 or more")
 
 
 @pytest.mark.parametrize(

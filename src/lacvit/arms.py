@@ -74,6 +74,17 @@ ARMS: dict[str, Arm] = {
         "the paper's two stages: label-aware contrast, then a head on the frozen encoder",
         ("contrastive", "head"),
     ),
+    # The paper's ablations: lacvit with another loss, and nothing else changed.
+    "simclr": Arm(
+        "lacvit without labels in its first stage: only views of one image attract (NT-Xent)",
+        ("contrastive", "head"),
+        MappingProxyType({"contrastive.loss": "simclr"}),
+    ),
+    "npair": Arm(
+        "lacvit with the N-pair loss: one positive an anchor, the other classes' as negatives",
+        ("contrastive", "head"),
+        MappingProxyType({"contrastive.loss": "npair"}),
+    ),
 }
 
 

@@ -1,6 +1,7 @@
 """The three stages: each step is what its formula says, and a resume changes no bit."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from lacvit.backbones import Backbone, load_backbone
 from lacvit.config import ContrastiveSettings, CrossEntropySettings, HeadSettings
-from lacvit.losses import supcon_loss
+from lacvit.losses import npair_loss, sincere_loss, supcon_floor, supcon_loss
 from lacvit.metrics.neighbours import knn_accuracy
 from lacvit.run_folder import StageFolder
 from lacvit.training.contrastive import ContrastiveStage
@@ -97,6 +98,38 @@ def test_a_contrastive_step_is_the_papers_loss(views: int, loss_scale: float) ->
     assert scalars["loss_start"] == pytest.approx(loss_scale * np.log(b * views - 1))
     assert scalars["loss_floor"] < loss.item()
     assert scalars["loss_floor"] < scalars["loss_start"]
+
+
+@pytest.mark.parametrize(
+    ("name", "weighting", "direct"),
+    [
+        ("supcon", 0.0, lambda z, labels, images: supcon_loss(z, labels)),
+        (
+            "supcon",
+            1.5,
+            lambda z, labels, images: supcon_loss(z, labels, negative_weighting=1.5),
+        ),
+        ("simclr", 0.0, lambda z, labels, images: supcon_loss(z, images)),
+        ("npair", 0.0, lambda z, labels, images: npair_loss(z, labels)),
+        ("sincere", 0.0, lambda z, labels, images: sincere_loss(z, labels)),
+    ],
+)
+def test_a_step_is_the_loss_that_was_chosen(
+    name: str, weighting: float, direct: Callable[..., torch.Tensor]
+) -> None:
+    backbone = small_backbone()
+    stage = contrastive(backbone, loss=name, negative_weighting=weighting)
+    stage.begin_epoch()
+    batch = next(stage.batches(0))
+    loss, scalars = stage.step(batch)
+    z = stage.modules["projection"](backbone(batch.views_BVCHW.flatten(0, 1)))
+    labels = batch.labels_B.repeat_interleave(2)
+    images = torch.arange(len(batch.labels_B)).repeat_interleave(2)
+    torch.testing.assert_close(loss, direct(z, labels, images), rtol=1e-5, atol=1e-6)
+    fitting = ["loss_floor", "loss_start"] if name in ("supcon", "simclr") else []
+    assert sorted(scalars) == fitting
+    if name == "simclr":  # every image its own class: a higher floor than with labels
+        assert scalars["loss_floor"] == pytest.approx(supcon_floor(images, 0.1))
 
 
 def test_the_whole_encoder_and_the_projection_learn() -> None:

@@ -58,6 +58,7 @@ def train(
     temperature: Annotated[
         float | None, _option("contrastive.temperature", "--temperature")
     ] = None,
+    loss: Annotated[str | None, _option("contrastive.loss", "--loss")] = None,
     image_size: Annotated[int | None, _option("backbone.image_size", "--image-size")] = None,
     trainable: Annotated[str | None, _option("backbone.trainable", "--trainable")] = None,
     seed: Annotated[int | None, _option("seed", "--seed")] = None,
@@ -87,6 +88,7 @@ def train(
         "contrastive.epochs": epochs,
         "head.epochs": head_epochs,
         "contrastive.temperature": temperature,
+        "contrastive.loss": loss,
         "backbone.image_size": image_size,
         "backbone.trainable": trainable,
         "seed": seed,

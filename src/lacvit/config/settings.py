@@ -108,7 +108,12 @@ class ContrastiveSettings(OptimizerSettings):
     temperature: float = Field(
         0.1, gt=0, description="divides the cosines; lower looks harder at near neighbours"
     )
-    loss: Literal["supcon"] = Field("supcon", description="contrastive loss")
+    loss: Literal["supcon", "simclr", "npair", "sincere"] = Field(
+        "supcon", description="contrastive loss"
+    )
+    negative_weighting: float = Field(
+        0.0, ge=0, description="weighs near negatives of supcon more; 0 weighs all alike"
+    )
     loss_scale: float = Field(
         1.0, gt=0, description="multiplies the loss (the released code: temperature / 0.07)"
     )

@@ -114,6 +114,7 @@ def make_settings(
         name, arm = _arm(given)
         overrides = arm.overrides
         faults += _unusable(name, arm, given, [k for k in assigned | flags if k in known])
+        faults += _another_loss(name, arm, given)
     except InputError as error:
         faults.append(str(error))
     values = dict(overrides) | given
@@ -169,14 +170,37 @@ def _unusable(name: str, arm: Arm, given: Mapping[str, object], asked: Iterable[
     return faults
 
 
+def _another_loss(name: str, arm: Arm, given: Mapping[str, object]) -> list[str]:
+    """An arm that is named for its loss trains no other: its results would bear the wrong name."""
+    key = "contrastive.loss"
+    if key not in arm.overrides or given.get(key, arm.overrides[key]) == arm.overrides[key]:
+        return []
+    return [
+        f"{key} is {given[key]!r}, and --method {name} is the method with {arm.overrides[key]!r}; "
+        f"leave {key} out, or use --method {DEFAULT_ARM}, which takes any loss."
+    ]
+
+
 def _contradictions(settings: RunSettings) -> list[str]:
-    head = settings.head
+    head, contrastive = settings.head, settings.contrastive
+    faults = []
     if head.solver == "exact" and head.features == "live":
-        return [
+        faults.append(
             "head.features=live needs head.solver=sgd: the exact solver reads each image once. "
             "Set head.solver=sgd, or leave head.features at cached."
-        ]
-    return []
+        )
+    if contrastive.negative_weighting and contrastive.loss != "supcon":
+        faults.append(
+            f"contrastive.negative_weighting={contrastive.negative_weighting} weights the "
+            f"negatives of supcon, and contrastive.loss is {contrastive.loss!r}. "
+            "Set contrastive.loss=supcon, or leave the weighting at 0."
+        )
+    if contrastive.loss == "simclr" and settings.views.count == 1:
+        faults.append(
+            "contrastive.loss=simclr needs views.count=2 or more: the other views of an image are "
+            "all that it attracts."
+        )
+    return faults
 
 
 def _out_of_range(error: ValidationError, values: Mapping[str, object]) -> list[str]:

@@ -1,6 +1,6 @@
 """The contrastive losses by name: what is called, and what its values lie between.
 
-Shape letter: N embeddings (views).
+Shape letters: B images, N embeddings (views of all images), D dimensions.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
@@ -76,23 +77,22 @@ def contrastive_loss(
     return loss
 
 
-def loss_landmarks(
-    name: str, labels_N: Tensor, image_ids_N: Tensor, temperature: float
-) -> dict[str, float]:
+def loss_landmarks(name: str, labels_B: Tensor, views: int, temperature: float) -> dict[str, float]:
     """``loss_start`` and ``loss_floor`` of a batch; nothing for a loss that they do not fit.
 
     Args:
         name: a key of ``LOSSES``.
-        labels_N: of the whole batch, all processes' rows.
-        image_ids_N: likewise.
+        labels_B: of the images of the whole batch, those of every process.
+        views: rows of each image.
         temperature: divides the cosines.
     """
     choice = _find(name)
     if not choice.has_landmarks:
         return {}
+    classes_B = torch.arange(len(labels_B)) if choice.by_image else labels_B
     return {
-        "loss_start": supcon_start(len(labels_N)),
-        "loss_floor": supcon_floor(image_ids_N if choice.by_image else labels_N, temperature),
+        "loss_start": supcon_start(views * len(labels_B)),
+        "loss_floor": supcon_floor(classes_B.repeat_interleave(views), temperature),
     }
 
 

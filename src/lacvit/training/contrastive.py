@@ -15,7 +15,7 @@ from lacvit.backbones.backbone import Backbone
 from lacvit.config import ContrastiveSettings
 from lacvit.data.batches import Batch, ViewPlan, view_batches
 from lacvit.devices import autocast
-from lacvit.losses import supcon_floor, supcon_loss, supcon_start
+from lacvit.losses import contrastive_loss, loss_landmarks
 from lacvit.metrics.geometry import effective_rank
 from lacvit.metrics.neighbours import knn_accuracy
 from lacvit.training.heads import ProjectionHead
@@ -24,12 +24,12 @@ from lacvit.training.optim import ParameterGroup, group_parameters
 
 
 class ContrastiveStage:
-    """Views -> backbone -> projection head -> supervised contrastive loss over all N views.
+    """Views -> backbone -> projection head -> contrastive loss (``settings.loss``) of all N views.
 
     Each epoch is judged by the k-NN accuracy of validation images among the epoch's own training
     views (their features are at hand, so the gallery costs no pass; it is a little stale), by
     the effective rank of the validation features, and by where the loss stands between its
-    value at the start, ln(N - 1), and its floor.
+    value at the start, ln(N - 1), and its floor, if it has them.
     """
 
     name = "contrastive"
@@ -54,6 +54,11 @@ class ContrastiveStage:
         self._backbone, self._projection = backbone, projection
         self._train, self._validation = train, validation
         self._settings, self._views, self._compute = settings, views, compute
+        self._loss = contrastive_loss(
+            settings.loss,
+            temperature=settings.temperature,
+            negative_weighting=settings.negative_weighting,
+        )
         self._knn_k = knn_k
         self._gallery: list[tuple[Tensor, Tensor]] = []
 
@@ -73,14 +78,16 @@ class ContrastiveStage:
         with autocast(self._compute.device, self._compute.precision):
             features_ND = self._backbone(batch.views_BVCHW.flatten(0, 1))
             projections_ND = self._projection(features_ND)
-        labels_N = batch.labels_B.repeat_interleave(views)
+        labels_N, images_N = (
+            numbers_B.repeat_interleave(views) for numbers_B in (batch.labels_B, batch.indices_B)
+        )
         settings = self._settings
-        loss = supcon_loss(projections_ND, labels_N, temperature=settings.temperature)
+        loss = self._loss(projections_ND, labels_N, images_N)
         self._gallery.append((features_ND.detach()[::views].float().cpu(), batch.labels_B.cpu()))
-        scalars = {
-            "loss_start": settings.loss_scale * supcon_start(len(labels_N)),
-            "loss_floor": settings.loss_scale * supcon_floor(labels_N, settings.temperature),
-        }
+        landmarks = loss_landmarks(
+            settings.loss, batch.labels_B.cpu(), views, settings.temperature
+        )
+        scalars = {name: settings.loss_scale * value for name, value in landmarks.items()}
         return settings.loss_scale * loss, scalars
 
     def validate(self) -> dict[str, float]:
