@@ -96,10 +96,11 @@ def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
             f"--trainable last-{count} asks for more blocks than the {len(backbone.blocks())} of "
             f"{backbone.origin.spec}. Use a smaller number, or all."
         )
-    if settings.backbone.trainable == "head" and "contrastive" in find_arm(arm_of(settings)).stages:
+    arm = arm_of(settings)
+    if settings.backbone.trainable == "head" and "contrastive" in find_arm(arm).stages:
         raise InputError(
-            f"--trainable head leaves the contrastive stage of {arm_of(settings)} nothing to train: "
-            f"its projection is dropped afterwards. Use --method linear-probe, or train all, "
+            f"--trainable head leaves the contrastive stage of {arm} nothing to train: its "
+            f"projection is dropped afterwards. Use --method linear-probe, or train all, "
             f"last-N or lora."
         )
     contrastive = _with_rate(settings.contrastive, backbone)
