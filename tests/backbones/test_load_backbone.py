@@ -1,25 +1,38 @@
 """Specs of backbones, timm's models, and pico, without network."""
 
 import copy
+import io
+import json
+import socket
 import subprocess
 import sys
+import threading
+import urllib.error
+import urllib.request
+from http.client import HTTPMessage
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from huggingface_hub import constants
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
+from lacvit import backbones
 from lacvit.backbones import (
     Architecture,
     Origin,
     build_backbone,
+    hub,
     load_backbone,
     terms_of,
     timm_models,
 )
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
+from lacvit.model import Classifier
 
 SPEC = InputSpec(size=160, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 ORIGIN = Origin(spec="timm:x", format="timm")
@@ -37,15 +50,38 @@ def built(name: str, **arguments: Any) -> timm_models.Backbone:
 
 
 @pytest.fixture
-def without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """timm makes its models with fresh weights where pretrained ones are asked for."""
-    create = timm_models.timm.create_model
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the hub, and no network."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(hub, "reachable", lambda: False)
+    return tmp_path / "hub"
 
-    def fresh(name: str, *, pretrained: bool = False, **arguments: Any) -> nn.Module:
+
+@pytest.fixture
+def cached(hub_cache: Path) -> dict[str, Tensor]:
+    """Random weights of three small models in that cache, where timm looks for them."""
+    for name in ("test_vit.r160_in1k", "test_vit2.r160_in1k", "test_resnet.r160_in1k"):
         torch.manual_seed(0)
-        return create(name, pretrained=False, **arguments)  # type: ignore[no-any-return]
+        network = timm_models.timm.create_model(name)
+        for parameter in network.parameters():
+            parameter.data.normal_(0.5, 0.1)
+        put(hub_cache, f"timm/{name}", {"model.safetensors": network})
+    return network.state_dict()  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(timm_models.timm, "create_model", fresh)
+
+def put(cache: Path, repository: str, files: dict[str, Any]) -> Path:
+    """Files of a repository as the hub's client leaves them: texts, bytes or models."""
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    snapshot = folder / "snapshots" / "0123abc"
+    snapshot.mkdir(parents=True, exist_ok=True)
+    (folder / "refs").mkdir(exist_ok=True)
+    (folder / "refs" / "main").write_text("0123abc")
+    for name, content in files.items():
+        if isinstance(content, nn.Module):
+            save_file(content.state_dict(), snapshot / name)
+        else:
+            (snapshot / name).write_text(content)
+    return snapshot
 
 
 # --- specs -------------------------------------------------------------------------------------
@@ -55,10 +91,10 @@ def without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     ("spec", "said"),
     [
         ("pica", "There is no backbone 'pica'. Did you mean 'pico'?"),
-        ("", "There is no backbone ''. Write pico, timm:NAME or file:PATH."),
+        ("", "There is no backbone ''. Write pico, timm:NAME, hf:ORG/NAME, file:PATH or run:DIR."),
         ("timm:", "There is no backbone 'timm:'."),
         ("vit_tiny_patch16_224", "Did you mean timm:vit_tiny_patch16_224."),
-        ("hub:x", "Write pico, timm:NAME or file:PATH."),
+        ("hub:x", "Write pico, timm:NAME, hf:ORG/NAME, file:PATH or run:DIR."),
         ("timm:vit_tiny_patch16_244", "timm has no weights 'vit_tiny_patch16_244'. The nearest"),
         ("timm:vit_tiny_patch16_244", "vit_tiny_patch16_224."),
         ("timm:vit_tiny_patch16_224.augreg_in22k", "vit_tiny_patch16_224.augreg_in21k"),
@@ -70,8 +106,8 @@ def test_an_unknown_spec_names_the_nearest(spec: str, said: str) -> None:
 
 
 def test_an_architecture_of_a_later_version_is_refused() -> None:
-    with pytest.raises(InputError, match="cannot build backbones of source 'hf'; it knows timm"):
-        build_backbone(Architecture(source="hf", name="x", arguments={}), SPEC, ORIGIN)
+    with pytest.raises(InputError, match="build backbones of source 'new'; it knows timm, hf"):
+        build_backbone(Architecture(source="new", name="x", arguments={}), SPEC, ORIGIN)
 
 
 # --- timm --------------------------------------------------------------------------------------
@@ -114,12 +150,12 @@ def test_a_convolutional_network_is_refused() -> None:
     with pytest.raises(InputError) as refused:
         built("test_resnet")
     assert str(refused.value) == (
-        "timm:x is no plain vision transformer: it has no patches and list of blocks. "
-        "Choose a model of the vit, deit, beit or eva families."
+        "timm:x is no vision transformer: it has no patches and list of blocks. "
+        "Choose a model of the vit, deit, beit, eva or swin families."
     )
 
 
-@pytest.mark.usefixtures("without_weights")
+@pytest.mark.usefixtures("cached")
 def test_a_loaded_model_can_be_built_again() -> None:
     backbone = load_backbone("timm:test_vit.r160_in1k", image_size=64).eval()
     assert backbone.input_spec.size == 64
@@ -131,7 +167,7 @@ def test_a_loaded_model_can_be_built_again() -> None:
         assert torch.equal(again.eval()(images), backbone(images))
 
 
-@pytest.mark.usefixtures("without_weights")
+@pytest.mark.usefixtures("cached")
 def test_preprocessing_comes_from_timm() -> None:
     backbone = load_backbone("timm:test_vit")
     config = timm_models.timm.get_pretrained_cfg("test_vit")
@@ -140,7 +176,7 @@ def test_preprocessing_comes_from_timm() -> None:
     assert (spec.interpolation, spec.crop_fraction) == (config.interpolation, config.crop_pct)
 
 
-@pytest.mark.usefixtures("without_weights")
+@pytest.mark.usefixtures("cached")
 @pytest.mark.parametrize(
     ("name", "size", "said"),
     [
@@ -155,18 +191,255 @@ def test_an_input_size_that_does_not_fit_is_refused(name: str, size: int, said: 
     assert said in text
 
 
-@pytest.mark.parametrize("error", [OSError("no route"), RuntimeError(), FileNotFoundError("a\nb")])
-def test_without_network_the_way_out_is_told(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("cached")
+@pytest.mark.parametrize(
+    ("pool", "pooled"), [("mean", lambda t: t[:, 1:].mean(1)), ("cls", lambda t: t[:, 0])]
+)
+def test_timm_models_pool_as_asked_with_their_own_norm(pool: Any, pooled: Any) -> None:
+    backbone = load_backbone("timm:test_vit", pool=pool).eval()
+    images = torch.randn(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features = backbone(images)
+        torch.testing.assert_close(features, pooled(backbone.encoder.forward_features(images)))
+    again = build_backbone(backbone.architecture, backbone.input_spec, backbone.origin).eval()
+    again.encoder.load_state_dict(backbone.encoder.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again(images), features)
+
+
+@pytest.mark.usefixtures("cached")
+def test_a_pool_that_a_timm_model_lacks_is_refused() -> None:
+    with pytest.raises(InputError) as refused:
+        load_backbone("timm:test_vit", pool="attention")
+    assert str(refused.value) == (
+        "timm:test_vit cannot pool by 'attention'. Use backbone.pool mean or cls."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("vit_tiny_patch16_224", (32, 48)),
+        ("vit_base_patch16_siglip_224", (32, 48)),
+        ("deit_tiny_distilled_patch16_224", (32, 48)),
+        ("beit_base_patch16_224", (32, 48)),
+        ("eva02_tiny_patch14_224", (32, 48)),
+        ("vit_small_patch16_dinov3", (32, 48)),
+        ("vit_small_patch14_reg4_dinov2", (32, 48)),
+        ("vit_relpos_small_patch16_224", (32, 48)),
+        ("swin_tiny_patch4_window7_224", (32, 64)),
+        ("swinv2_tiny_window8_256", (32, 64)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:torch.searchsorted")  # timm's, as it resizes BEiT's table
+def test_a_saved_timm_folder_gives_timms_own_features(
+    name: str, sizes: tuple[int, int], tmp_path: Path
 ) -> None:
-    def fails(*_: object, **__: object) -> None:
+    swin = {"patch_size": 4, "embed_dim": 8, "depths": (1, 2), "num_heads": (2, 2),
+            "window_size": 4}  # fmt: skip
+    plain = {"patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
+    shape = swin if "swin" in name else plain
+    torch.manual_seed(0)
+    network = timm_models.timm.create_model(name, num_classes=7, img_size=32, **shape).eval()
+    generator = torch.Generator().manual_seed(1)
+    for parameter in network.parameters():
+        parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
+    timm_models.timm.models.save_for_hf(network, tmp_path, safe_serialization=True)
+    for size in sizes:
+        backbone = load_backbone(f"timm:{tmp_path}", image_size=size).eval()
+        assert backbone.input_spec.size == size
+        origin = timm_models.timm.create_model(
+            f"local-dir:{tmp_path}", pretrained=True, img_size=size
+        ).eval()
+        images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            tokens = origin.forward_features(images)
+            wanted = origin.forward_head(tokens, pre_logits=True)
+            features = backbone(images)
+        torch.testing.assert_close(features, wanted)
+        assert features.std() > 0.01
+        again = build_backbone(backbone.architecture, backbone.input_spec, backbone.origin).eval()
+        again.encoder.load_state_dict(backbone.encoder.state_dict())
+        with torch.no_grad():
+            assert torch.equal(again(images), features)
+
+
+def test_a_timm_repository_of_the_hub_is_found_in_the_cache(hub_cache: Path) -> None:
+    network = timm_models.timm.create_model("test_vit", num_classes=3, img_size=32)
+    described = {"input_size": [3, 32, 32], "mean": [0.1, 0.2, 0.3], "std": [1, 1, 1],
+                 "num_classes": 3, "classifier": "head"}  # fmt: skip
+    config = {"architecture": "test_vit", "num_classes": 3, "model_args": {"img_size": 32},
+              "pretrained_cfg": described}  # fmt: skip
+    put(hub_cache, "me/mine", {"config.json": json.dumps(config), "model.safetensors": network})
+    backbone = load_backbone("timm:hf-hub:me/mine")
+    assert (backbone.input_spec.size, backbone.input_spec.mean) == (32, (0.1, 0.2, 0.3))
+    torch.testing.assert_close(
+        backbone.encoder.state_dict()["pos_embed"], network.state_dict()["pos_embed"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.pop("norm.weight"), "Missing keys (norm.weight)"),
+        (lambda t: t.update({"extra": torch.ones(1)}), "Unexpected keys (extra)"),
+    ],
+)
+def test_timm_weights_must_all_find_their_place(change: Any, said: str, hub_cache: Path) -> None:
+    tensors = timm_models.timm.create_model("test_vit").state_dict()
+    change(tensors)
+    snapshot = put(hub_cache, "timm/test_vit.r160_in1k", {})
+    save_file(tensors, snapshot / "model.safetensors")
+    text = refusal("timm:test_vit")
+    assert text.startswith("timm:test_vit does not fit its architecture: ")
+    assert said in text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("<html>", "is damaged"), ("", "is damaged")],
+)
+def test_damaged_timm_weights_are_refused(content: str, said: str, hub_cache: Path) -> None:
+    snapshot = put(hub_cache, "timm/test_vit.r160_in1k", {"model.safetensors": content})
+    assert f"{snapshot / 'model.safetensors'} of timm:test_vit {said}" in refusal("timm:test_vit")
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "is no model of timm: it needs config.json and one of model.safetensors"),
+        ({"config.json": "{}", "model.safetensors": ""}, "is no description of a model of timm"),
+        ({"config.json": '{"architecture": "no_such_net"}', "model.safetensors": ""},
+         "is of the architecture 'no_such_net', which timm"),
+    ],
+)  # fmt: skip
+def test_a_folder_that_is_no_timm_model_is_refused(
+    files: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert said in refusal(f"timm:{tmp_path}")
+
+
+# --- without network ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "repository", "file"),
+    [
+        ("timm:vit_tiny_patch16_224", "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+         "model.safetensors"),
+        ("timm:hf-hub:me/mine", "me/mine", "config.json"),
+        ("hf:me/mine", "me/mine", "config.json"),
+    ],
+)  # fmt: skip
+def test_without_network_the_message_says_what_to_bring_and_where(
+    spec: str, repository: str, file: str, hub_cache: Path
+) -> None:
+    folder = f"models--{repository.replace('/', '--')}"
+    assert refusal(spec) == (
+        f"{spec} is not on this machine, and https://huggingface.co cannot be reached. It needs "
+        f"{file} of {repository}. Where there is a network, run: hf download {repository} . Then "
+        f"copy the folder {folder} from that machine's cache to {hub_cache / folder} here. Or use "
+        f"--backbone pico, which needs no download."
+    )
+
+
+@pytest.mark.parametrize("how", ["offline", "nobody listens", "silence"])
+def test_no_network_is_known_at_once(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes the call and never answers is given up after PROBE_SECONDS."""
+    asked = []
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", how == "offline")
+    monkeypatch.setattr(hub, "PROBE_SECONDS", 0.2)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if how == "silence":
+            server.listen()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(threading.Thread, "join", lambda _, timeout: asked.append(timeout))
+        assert not hub.reachable()
+    assert asked == ([] if how == "offline" else [0.2])
+
+
+def test_any_answer_is_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+    def refuses(request: urllib.request.Request, timeout: float) -> None:
+        raise urllib.error.HTTPError(request.full_url, 403, "no", HTTPMessage(), io.BytesIO())
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuses)
+    assert hub.reachable()
+
+
+def test_a_download_says_its_size_first(
+    hub_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def download(repository: str, name: str, **_: object) -> str:
+        network = timm_models.timm.create_model("test_vit")
+        return str(put(hub_cache, repository, {name: network}) / name)
+
+    monkeypatch.setattr(hub, "reachable", lambda: True)
+    monkeypatch.setattr(hub.huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(
+        hub.huggingface_hub, "get_hf_file_metadata", lambda url: SimpleNamespace(size=12_300_000)
+    )
+    assert load_backbone("timm:test_vit").dim == 64
+    assert caplog.messages == ["Downloading model.safetensors of timm/test_vit.r160_in1k: 12 MB."]
+
+
+@pytest.mark.parametrize("error", [OSError("no space"), TimeoutError("slow\nvery")])
+def test_a_failed_download_says_how_to_go_on(
+    error: OSError, hub_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(url: str) -> None:
         raise error
 
-    monkeypatch.setattr(timm_models.timm, "create_model", fails)
-    said = (str(error).splitlines() or ["RuntimeError"])[0]
-    text = refusal("timm:vit_tiny_patch16_224")
-    assert text.startswith(f"timm:vit_tiny_patch16_224 could not be loaded: {said} If this machine")
-    assert "or use --backbone pico." in text
+    monkeypatch.setattr(hub, "reachable", lambda: True)
+    monkeypatch.setattr(hub.huggingface_hub, "get_hf_file_metadata", fails)
+    text = refusal("timm:test_vit")
+    assert f"/timm/test_vit.r160_in1k: {str(error).splitlines()[0]} Check the name" in text
+
+
+def test_without_transformers_the_message_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
+
+    monkeypatch.setattr(backbones.importlib, "import_module", missing)
+    assert refusal("hf:me/mine") == (
+        "Models of Hugging Face (hf:) need transformers, which is not installed. Install it with: "
+        "pip install 'lacvit[hf]'"
+    )
+
+
+# --- run: --------------------------------------------------------------------------------------
+
+
+def test_the_backbone_of_a_run_starts_another(tmp_path: Path) -> None:
+    trained = load_backbone("pico")
+    trained.encoder.fc_norm.weight.data.add_(1)  # type: ignore[union-attr, operator]
+    head = nn.Linear(trained.dim, 2)
+    Classifier(trained, head, ["a", "b"]).save(tmp_path / "run" / "model", card="")
+    for place in (tmp_path / "run", tmp_path / "run" / "model"):
+        backbone = load_backbone(f"run:{place}").eval()
+        assert (backbone.origin.spec, backbone.origin.format) == (f"run:{place}", "lacvit")
+        images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            assert torch.equal(backbone(images), trained(images))
+    text = refusal(f"run:{tmp_path / 'run'}", 64)
+    assert text.startswith(f"run:{tmp_path / 'run'} was trained on 32 x 32 pixels, not 64.")
+    (tmp_path / "run" / "model" / "model.safetensors").write_text("")
+    assert "is missing or damaged" in refusal(f"run:{tmp_path / 'run'}")
+    (tmp_path / "run" / "model" / "config.json").write_text("{}")
+    assert "is damaged or not lacvit's" in refusal(f"run:{tmp_path / 'run'}")
+    assert "holds no model of lacvit" in refusal(f"run:{tmp_path / 'nothing'}")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ class Origin(BaseModel):
 
     spec: str = Field(description="as the user named it")
     format: str = Field(description="how the weights were stored")
+    evidence: str | None = Field(None, description="what in the file decided its format")
     sha256: str | None = Field(None, description="of the file of weights, where there is one")
 
 

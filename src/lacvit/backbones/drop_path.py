@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.layers import DropPath
+from timm.layers.drop import DropPath
 from torch import Tensor, nn
 
 from lacvit.backbones.backbone import Backbone

@@ -29,6 +29,8 @@ ensure_torchvision()
 
 import transformers  # noqa: E402  (must follow the shim)
 
+AutoModel: Any = transformers.AutoModel
+
 # What a configuration says of the head, of where it came from, and of how it was stored.
 NOT_OF_THE_ENCODER = {
     "id2label", "label2id", "architectures", "transformers_version", "_name_or_path", "dtype",
@@ -39,7 +41,9 @@ NOT_OF_THE_ENCODER = {
 class PooledTower(nn.Module):
     """An encoder of transformers that gives pooled features (B, D)."""
 
-    def __init__(self, tower: nn.Module, family: Family, pool: Pool, model_type: str) -> None:
+    tower: Any  # one of transformers' classes, which say nothing to a type checker
+
+    def __init__(self, tower: Any, family: Family, pool: Pool, model_type: str) -> None:
         super().__init__()
         self.tower = tower
         self._pool = pool
@@ -64,18 +68,24 @@ class PooledTower(nn.Module):
             options["noise"] = order.expand(len(images_B3HW), -1)
         output = self.tower(pixel_values=images_B3HW, **options)
         if self._pool == "attention":
-            return output.pooler_output  # type: ignore[no-any-return]
+            attended_BD: Tensor = output.pooler_output
+            return attended_BD
         tokens_BTD: Tensor = output.last_hidden_state
         chosen = slice(self._special) if self._pool == "cls" else slice(self._prefix, None)
         pooled_BD = tokens_BTD[:, chosen].mean(1)
-        return pooled_BD if self._norm is None else self.tower.get_submodule(self._norm)(pooled_BD)
+        if self._norm is None:
+            return pooled_BD
+        normed_BD: Tensor = self.tower.get_submodule(self._norm)(pooled_BD)
+        return normed_BD
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """As timm's models have it."""
-        if enable:
-            self.tower.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+    def set_grad_checkpointing(self, enable: bool) -> None:
+        """As timm's models have it; it is never switched off again."""
+        assert enable
+        tower = self.tower
+        if hasattr(tower, "activation_checkpointing_enable"):  # its name in later versions of 5
+            tower.activation_checkpointing_enable({"use_reentrant": False})
         else:
-            self.tower.gradient_checkpointing_disable()  # type: ignore[operator]
+            tower.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def build(architecture: Architecture, input_spec: InputSpec, origin: Origin) -> Backbone:
@@ -83,7 +93,7 @@ def build(architecture: Architecture, input_spec: InputSpec, origin: Origin) -> 
     arguments = architecture.arguments
     config = transformers.AutoConfig.for_model(architecture.name, **arguments["config"])
     with _quiet():
-        tower = transformers.AutoModel.from_config(
+        tower = AutoModel.from_config(
             config, dtype=torch.float32, **_construction(architecture.name)
         )
     return _wrap(tower, architecture, input_spec, origin)
@@ -208,7 +218,7 @@ def _read_weights(folder: Path, config: Any, spec: str) -> tuple[Any, dict[str, 
     """The encoder in float32, and what transformers says of keys that did not match."""
     try:
         with _quiet():
-            tower, found = transformers.AutoModel.from_pretrained(
+            tower, found = AutoModel.from_pretrained(
                 folder,
                 config=config,
                 dtype=torch.float32,
@@ -248,7 +258,7 @@ def _sha256(folder: Path) -> str | None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without transformers' progress bars and reports of keys, which are checked here."""
-    log = transformers.utils.logging
+    log: Any = transformers.utils.logging
     verbosity, bar = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
     log.disable_progress_bar()

@@ -62,14 +62,14 @@ def _geometry(written: dict[str, Any], native: int) -> tuple[int, float, Fit]:
     kind = str(written.get("image_processor_type") or written.get("feature_extractor_type") or "")
     if isinstance(size, dict):
         fit: Fit = "crop" if "shortest_edge" in size else "squash"
-        resized = size.get("shortest_edge") or size["height"]
+        resized = int(size.get("shortest_edge") or size["height"])
     else:
         fit = "crop" if kind.startswith(SHORTER_SIDE) else "squash"
-        resized = size if isinstance(size, int) else size[0]
+        resized = int(size if isinstance(size, int) else size[0])
     if not written.get("do_center_crop", "crop_size" in written):
         return resized, 1.0, fit
     crop = written.get("crop_size", resized)
-    cropped = crop["height"] if isinstance(crop, dict) else crop
+    cropped = int(crop["height"] if isinstance(crop, dict) else crop)
     if not written.get("do_resize", True) or cropped > resized:
         return cropped, 1.0, fit
     return cropped, cropped / resized, fit

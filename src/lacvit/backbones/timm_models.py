@@ -6,6 +6,7 @@ Normalisation, interpolation and crop come from the model's own description in t
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -49,9 +50,9 @@ def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
     arguments = dict(source.arguments)
     if image_size is not None:
         arguments["img_size"] = image_size
-    network = _create(source, arguments, image_size)
     if image_size is not None:
-        _check_multiple(network, source.spec, image_size)
+        _check_multiple(source, image_size)
+    network = _create(source, arguments, image_size)
     size = {} if image_size is None else {"img_size": image_size}
     described = resolve_model_data_config(network, args=size)
     spec = InputSpec(
@@ -95,7 +96,8 @@ def _create(source: TimmSource, arguments: dict[str, Any], image_size: int | Non
     except (OSError, RuntimeError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{source.spec} could not be loaded: {said}") from error
-    network.pretrained_cfg["state_dict"] = None  # type: ignore[operator, index]
+    described: Any = network.pretrained_cfg
+    described["state_dict"] = None  # it would keep a second copy of the weights
     return network
 
 
@@ -118,7 +120,9 @@ def _strict(spec: str) -> Iterator[None]:
     logger.setLevel(logging.INFO)
     propagates, logger.propagate = logger.propagate, False
     try:
-        yield
+        with warnings.catch_warnings():  # of timm's resizing of relative positions; nothing to do
+            warnings.filterwarnings("ignore", message=r"torch\.searchsorted")
+            yield
     finally:
         logger.removeHandler(listener)
         logger.setLevel(level)
@@ -127,12 +131,15 @@ def _strict(spec: str) -> Iterator[None]:
         raise InputError(f"{spec} does not fit its architecture: {' '.join(said)}")
 
 
-def _check_multiple(network: nn.Module, spec: str, image_size: int) -> None:
+def _check_multiple(source: TimmSource, image_size: int) -> None:
+    own_size = {k: v for k, v in source.arguments.items() if k != "img_size"}
+    with torch.device("meta"):  # no weights: what counts is how it cuts
+        network = timm.create_model(source.name, num_classes=0, **own_size)
     patches = getattr(getattr(network, "patch_embed", None), "patch_size", 1)
     patch: int = patches if isinstance(patches, int) else patches[0]
     if image_size % patch:
         raise InputError(
-            f"{spec} cuts images into patches of {patch} pixels, of which {image_size} is no "
+            f"{source.spec} cuts images into patches of {patch} pixels, of which {image_size} is no "
             f"multiple. Use --image-size {max(1, round(image_size / patch)) * patch}."
         )
 

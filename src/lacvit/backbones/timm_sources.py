@@ -107,7 +107,8 @@ def _released_weights(name: str, spec: str) -> Path | None:
     place = repository_of(name)
     if place is None:
         if not hub.reachable():
-            url = timm.get_pretrained_cfg(name).url
+            described = timm.get_pretrained_cfg(name)
+            url = described.url if described else None
             raise InputError(
                 f"{spec} is not on this machine, and there is no network. Fetch {url} on a machine "
                 f"that has one and put it into {torch.hub.get_dir()}/checkpoints."

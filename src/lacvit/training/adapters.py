@@ -50,8 +50,8 @@ def merge_adapters(backbone: Backbone) -> None:
     """Add the adapters to the weights that they stand beside, and take them out, in place."""
     for name, module in list(backbone.encoder.named_modules()):
         if hasattr(module, "lora_A"):
-            module.merge()  # type: ignore[operator]
-            backbone.encoder.set_submodule(name, module.get_base_layer())  # type: ignore[operator]
+            module.merge()
+            backbone.encoder.set_submodule(name, module.get_base_layer())
 
 
 def _linear_layers(backbone: Backbone) -> list[str]:

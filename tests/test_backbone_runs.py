@@ -1,0 +1,150 @@
+"""Whole runs whose backbone is chosen, adapted or taken from another run."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import lacvit
+from digit_folders import write_digit_folder
+from lacvit import pipeline, planning
+from lacvit.backbones import auto, load_backbone
+from lacvit.config import RunSettings, make_settings
+from lacvit.errors import InputError
+from lacvit.run_folder import begin
+from lacvit.training.logs import Silence
+
+SMALL = {
+    "backbone.spec": "pico",
+    "contrastive.epochs": 2,
+    "contrastive.batch_size": 8,
+    "cross_entropy.batch_size": 8,
+    "head.strengths": [0.1, 1.0],
+    "precision": "fp32",
+}
+
+
+@pytest.fixture(autouse=True)
+def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports have tests of their own; here they only cost time."""
+    monkeypatch.setattr(pipeline, "write_report", lambda folder: folder / "report.html")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_digit_folder(tmp_path_factory.mktemp("data") / "digits")
+
+
+def small(data: Path, **changes: object) -> RunSettings:
+    return make_settings(recipe={**SMALL, "data.path": str(data), **changes})
+
+
+def run(settings: RunSettings, output: Path) -> pipeline.TrainResult:
+    return pipeline.train(settings, pipeline.Request(output=output))
+
+
+class Killed(BaseException):
+    """Stands for any end of the process."""
+
+
+class KillIn(Silence):
+    """Ends the process in the second epoch of a stage."""
+
+    def __init__(self, stage: str) -> None:
+        self.wanted, self.stage, self.epochs = stage, "", 0
+
+    def begin(self, stage: str, *, epochs: int, done: int) -> None:
+        self.stage, self.epochs = stage, done
+
+    def epoch(self, epoch: int, scalars: object) -> None:
+        self.epochs += 1
+
+    def step(self, share: float) -> None:
+        if (self.stage, self.epochs) == (self.wanted, 1):
+            raise Killed
+
+
+def test_a_run_with_adapters_resumes_and_leaves_an_ordinary_model(
+    digits: Path, tmp_path: Path
+) -> None:
+    settings = small(digits, **{"backbone.trainable": "lora", "backbone.lora_rank": 2})
+    whole = run(settings, tmp_path / "whole").run_folder
+    with pytest.raises(Killed):
+        pipeline.train(
+            settings, pipeline.Request(output=tmp_path / "killed"), progress=KillIn("contrastive")
+        )
+    resumed = run(settings, tmp_path / "killed").run_folder
+    first, second = (load_file(f / "model" / "model.safetensors") for f in (whole, resumed))
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        np.testing.assert_array_equal(tensor, second[name], err_msg=name)
+    untouched = load_backbone("pico").encoder.state_dict()
+    own = {n.removeprefix("backbone."): t for n, t in first.items() if n.startswith("backbone.")}
+    assert own.keys() == untouched.keys()
+    moved = {n for n, t in own.items() if not np.array_equal(t, untouched[n].numpy())}
+    assert {n.split(".")[-2] for n in moved} == {"qkv", "proj", "fc1", "fc2"}
+    model = lacvit.load(resumed)
+    stored = load_file(resumed / "evaluation" / "features" / "test.safetensors")["contrastive"]
+    images = sorted(digits.rglob("*.png"))
+    assert model.embed(images).shape == (len(images), stored.shape[1])
+    again = load_backbone(f"run:{resumed}")
+    assert set(again.encoder.state_dict()) == untouched.keys()
+
+
+def test_the_head_alone_can_train_by_cross_entropy(digits: Path, tmp_path: Path) -> None:
+    changes = {"method": "cross-entropy", "backbone.trainable": "head", "cross_entropy.epochs": 1}
+    folder = run(small(digits, **changes), tmp_path / "head").run_folder
+    weights = load_file(folder / "model" / "model.safetensors")
+    for name, tensor in load_backbone("pico").encoder.state_dict().items():
+        np.testing.assert_array_equal(weights[f"backbone.{name}"], tensor.numpy(), err_msg=name)
+
+
+def test_the_head_alone_leaves_the_contrastive_stage_nothing(digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="leaves the contrastive stage of lacvit nothing to train"):
+        run(small(digits, **{"backbone.trainable": "head"}), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_auto_is_resolved_for_the_images_and_said(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines: list[str] = []
+
+    class Listener(Silence):
+        def message(self, text: str) -> None:
+            lines.append(text)
+
+    settings = small(digits, **{"backbone.spec": "auto", "method": "linear-probe"})
+    plan = pipeline.plan(settings, pipeline.Request(), Listener())
+    assert any(line.startswith("Backbone: pico, chosen because the images have") for line in lines)
+    assert f"Run folder: {Path('runs') / f'{digits.stem}-linear-probe-pico-s0'}" in plan
+
+
+@pytest.mark.parametrize("network", [True, False])
+def test_pico_for_large_images_is_noticed(network: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto.hub, "reachable", lambda: network)
+    settings = make_settings(recipe={"data.path": "some/pets", "device": "cpu"})
+    settled, said = planning.settle_backbone(settings, 300)
+    assert settled.backbone.spec == (auto.ROWS[-1].spec if network else "pico")
+    assert said[0].startswith(f"Backbone: {settled.backbone.spec}, chosen because ")
+    noticed = planning.notices(settled, 300)
+    assert bool(noticed) is not network
+    assert network or "--backbone timm:" in noticed[0]
+
+
+def test_a_run_is_found_again_though_the_choice_would_be_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = make_settings(recipe={"data.path": "some/pets"})
+    asked = planning.request_of(settings)
+    assert planning.earlier_output(settings, asked) is None
+    begin(Path("runs/pets-lacvit-pico-s0"), asked)
+    begin(Path("runs/pets-lacvit-other-s0"), asked | {"contrastive.epochs": 7})
+    assert planning.earlier_output(settings, asked) == Path("runs/pets-lacvit-pico-s0")
+    named = make_settings(recipe={"data.path": "some/pets", "backbone.spec": "pico"})
+    assert planning.earlier_output(named, asked) == Path("runs/pets-lacvit-pico-s0")
+    assert os.environ["HF_HUB_OFFLINE"] == "1", "tests must ask no network"
