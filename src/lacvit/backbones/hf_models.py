@@ -120,8 +120,8 @@ def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
     tower, found = _read_weights(folder, config, spec)
     family = family_of(model_type, tower, config)
     _check_complete(found, family, spec)
-    patch = int(config.patch_size)
-    input_spec = input_spec_of(folder, family, config.image_size, image_size)
+    patch = _side(config.patch_size)
+    input_spec = input_spec_of(folder, family, _side(config.image_size), image_size)
     if input_spec.size % patch:
         nearest = max(1, round(input_spec.size / patch)) * patch
         raise InputError(
@@ -158,6 +158,10 @@ def _wrap(tower: Any, architecture: Architecture, spec: InputSpec, origin: Origi
         blocks=_blocks(modules[family.blocks]),
         final=final.values(),
     )
+
+
+def _side(size: int | list[int]) -> int:
+    return size if isinstance(size, int) else size[0]
 
 
 def _blocks(layers: nn.Module) -> list[nn.Module]:

@@ -1,0 +1,162 @@
+"""``lacvit backbones``: what can be named, and what a file of weights is."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lacvit.errors import InputError
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A backbone that can be named."""
+
+    spec: str
+    parameters: int
+    pixels: int
+    licence: str  # empty where nobody recorded one
+    repository: str  # of the hub, empty where the weights are elsewhere
+
+
+# A model of each family of transformers, by its authors. Any other of these families is named
+# in the same way.
+OF_TRANSFORMERS = (
+    Listed("hf:google/vit-base-patch16-224-in21k", 85_800_000, 224, "apache-2.0", ""),
+    Listed("hf:facebook/deit-base-distilled-patch16-224", 85_800_000, 224, "apache-2.0", ""),
+    Listed("hf:microsoft/beit-base-patch16-224-pt22k-ft22k", 85_800_000, 224, "apache-2.0", ""),
+    Listed("hf:facebook/data2vec-vision-base", 85_800_000, 224, "apache-2.0", ""),
+    Listed("hf:facebook/vit-mae-base", 85_800_000, 224, "apache-2.0", ""),
+    Listed("hf:facebook/dinov2-base", 86_600_000, 224, "apache-2.0", ""),
+    Listed("hf:facebook/dinov2-with-registers-base", 86_600_000, 224, "apache-2.0", ""),
+    Listed("hf:facebook/dinov3-vits16-pretrain-lvd1689m", 21_600_000, 224, "dinov3-license", ""),
+    Listed("hf:openai/clip-vit-base-patch32", 87_500_000, 224, "", ""),
+    Listed("hf:google/siglip-base-patch16-224", 92_900_000, 224, "apache-2.0", ""),
+    Listed("hf:microsoft/swinv2-tiny-patch4-window8-256", 27_600_000, 256, "apache-2.0", ""),
+)
+PICO = Listed("pico", 2_000_000, 32, "imagenet, non-commercial", "")
+FORMS = (
+    "Also: hf:ORG/NAME or hf:FOLDER (any ViT of transformers), timm:hf-hub:ORG/NAME, timm:FOLDER, "
+    "file:PATH (lacvit backbones inspect PATH), run:DIR."
+)
+KEYS_SHOWN = 8
+COLUMNS = ("name", "parameters", "pixels", "licence", "on this machine")
+
+
+def backbones(
+    pattern: Annotated[
+        str | None,
+        typer.Argument(
+            help="Part of a name, or a pattern such as 'vit_small*'; or the word inspect.",
+            show_default=False,
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="After inspect: a file of weights.", show_default=False),
+    ] = None,
+) -> None:
+    """List the backbones that can be named, or say what a checkpoint is (inspect FILE)."""
+    if pattern == "inspect":
+        if file is None:
+            raise InputError("Which file? Write: lacvit backbones inspect FILE")
+        print(_inspected(file))
+        return
+    if file is not None:
+        raise InputError(f"One pattern at a time, not {pattern!r} and {str(file)!r}.")
+    found = [row for row in listed() if pattern is None or _matches(pattern, row.spec)]
+    if not found:
+        raise InputError(
+            f"No backbone's name matches {pattern!r}. lacvit backbones lists them all. {FORMS}"
+        )
+    print("\n".join(_table(found)))
+    typer.echo(FORMS, err=True)
+
+
+def listed() -> Iterator[Listed]:
+    """pico, a model of each family of transformers, and every vision transformer of timm.
+
+    timm's are read from a table that ``experiments/list_timm_models.py`` wrote: importing timm
+    takes seconds.
+    """
+    yield PICO
+    yield from OF_TRANSFORMERS
+    table = resources.files("lacvit") / "backbones" / "timm_models.csv"
+    for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines()):
+        yield Listed(
+            f"timm:{row['name']}",
+            int(row["parameters"]),
+            int(row["input"]),
+            row["licence"],
+            row["repository"],
+        )
+
+
+def _matches(pattern: str, spec: str) -> bool:
+    wanted, name = pattern.lower(), spec.lower()
+    if not set(wanted) & set("*?["):
+        return wanted in name
+    return fnmatchcase(name, wanted) or fnmatchcase(name.partition(":")[2], wanted)
+
+
+def _table(rows: list[Listed]) -> list[str]:
+    cells = [COLUMNS] + [
+        (
+            row.spec,
+            f"{row.parameters / 1e6:.1f} M",
+            str(row.pixels),
+            row.licence or "unknown",
+            "yes" if _is_here(row) else "no",
+        )
+        for row in rows
+    ]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    ]
+
+
+def _is_here(row: Listed) -> bool:
+    """Whether the weights come with the package, or are in the hub's cache."""
+    import huggingface_hub  # half a second, which the other commands need not spend
+    from huggingface_hub import constants
+
+    repository = row.repository or row.spec.partition("hf:")[2]
+    if not repository:
+        return row is PICO
+    return any(
+        isinstance(
+            huggingface_hub.try_to_load_from_cache(
+                repository, name, cache_dir=constants.HF_HUB_CACHE
+            ),
+            str,
+        )
+        for name in ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
+    )
+
+
+def _inspected(file: Path) -> str:
+    from lacvit.backbones.inspection import inspect_checkpoint  # imports torch
+
+    report = inspect_checkpoint(file).model_dump()
+    return "\n".join(
+        f"{name.replace('_', ' '):12} {_in_words(value)}"
+        for name, value in report.items()
+        if value not in (None, "", ())
+    )
+
+
+def _in_words(value: object) -> str:
+    """Long lists by their first entries and their length."""
+    if not isinstance(value, tuple):
+        return f"{value:,}" if isinstance(value, int) else str(value)
+    shown = ", ".join(map(str, value[:KEYS_SHOWN]))
+    return shown if len(value) <= KEYS_SHOWN else f"{shown} and {len(value) - KEYS_SHOWN} more"
