@@ -30,7 +30,7 @@ def train(
             in ``settings``.
         root: where the set lies, if ``data`` is the name of one (``"cub200"``).
         output: the run folder; by default ``runs/<data>-<method>-<backbone>-s<seed>``.
-        backbone: ``pico``, ``timm:NAME`` or ``file:PATH``.
+        backbone: ``auto``, ``pico``, ``timm:NAME``, ``hf:ORG/NAME``, ``file:PATH`` or ``run:DIR``.
         method: an arm of :mod:`lacvit.arms`.
         seed: draws shots, batches, views and fresh weights.
         settings: everything else, as a ``RunSettings`` or the path of a recipe. The arguments

@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "Measure a trained model on labelled images.",
     "compare": "Find out which method is best on your own images.",
     "report": "Make the report of a run again.",
+    "backbones": "List the backbones that can be named, or inspect a checkpoint.",
 }
 HELP = (
     "Train a pretrained vision transformer on a folder of labelled images by label-aware "
