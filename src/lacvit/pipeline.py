@@ -123,7 +123,7 @@ def train(
         backbone = _load_backbone(settings)
         _check_same_images(folder, splits)
         progress.message(f"Going on with the run in {output}")
-    said = planning.notices(settings, _shorter_side(splits.train))
+    said = [*splits.notices, *planning.notices(settings, _shorter_side(splits.train))]
     folder.update_status(notices=said, method=settings.method)
     for text in said:
         progress.message(text)
@@ -178,7 +178,7 @@ def plan(settings: RunSettings, request: Request, progress: Progress) -> list[st
     output = output or planning.default_output(settings)
     backbone = _load_backbone(settings)
     settings = _settle(settings, backbone, splits, request, progress)
-    said = planning.notices(settings, _shorter_side(splits.train))
+    said = [*splits.notices, *planning.notices(settings, _shorter_side(splits.train))]
     counts = ", ".join(f"{len(records)} {name}" for name, records in splits.items())
     return [
         f"Method: {settings.method}, backbone {settings.backbone.spec}, on {settings.device} "

@@ -15,7 +15,8 @@ import torch
 
 from lacvit.arms import DEFAULT_ARM, find_arm
 from lacvit.backbones import Backbone, auto, pico
-from lacvit.config import OptimizerSettings, RunSettings, flatten
+from lacvit.config import DataSettings, OptimizerSettings, RunSettings, flatten
+from lacvit.data.named_sets import names_a_set
 from lacvit.devices import find_device
 from lacvit.errors import InputError
 from lacvit.run_folder import RunFolder, read_json, write_json, write_toml
@@ -120,15 +121,20 @@ def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
             "method": arm_of(settings),
             "device": str(find_device(settings.device)),
             "workers": workers,
-            # Absolute, so that the settings repeat the run from any folder.
-            "data": settings.data.model_copy(
-                update={"path": str(Path(settings.data.path or "").resolve())}
-            ),
+            "data": _anywhere(settings.data),
             "contrastive": contrastive,
             "cross_entropy": cross_entropy,
             "head": head,
         }
     )
+
+
+def _anywhere(data: DataSettings) -> DataSettings:
+    """Places made absolute, so that the settings repeat the run from any folder."""
+    path, root = data.path or "", data.root
+    if names_a_set(path, root):
+        return data.model_copy(update={"root": str(Path(root or ".").resolve())})
+    return data.model_copy(update={"path": str(Path(path).resolve())})
 
 
 def _with_rate(settings: S, backbone: Backbone) -> S:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 
 from lacvit.config import RunSettings
 from lacvit.data.faults import drop_unreadable, find_unreadable
-from lacvit.data.readers import describe, read_data
+from lacvit.data.readers import describe, notices, read_data
 from lacvit.data.splits import Splits, make_splits, split_manifest
 from lacvit.errors import InputError
 from lacvit.training.logs import Progress
@@ -21,10 +21,10 @@ def read_splits(settings: RunSettings, progress: Progress) -> Splits:
     data = settings.data
     if data.path is None:
         raise InputError(
-            "No images are named. Give a folder of class folders or a Parquet file: "
-            "lacvit train DATA, or data.path in the recipe."
+            "No images are named. Give a folder of class folders or a Parquet file, or a set's "
+            "name with --root: lacvit train DATA, or data.path in the recipe."
         )
-    by_split = read_data(Path(data.path))
+    by_split = read_data(data.path, data.root)
     workers = 2 if settings.workers == "auto" else settings.workers
     readable = {}
     for name, records in by_split.items():
@@ -44,6 +44,7 @@ def read_splits(settings: RunSettings, progress: Progress) -> Splits:
         shots=data.shots,
         seed=settings.seed,
     )
+    splits = replace(splits, notices=notices(data.path, data.root, by_split))
     counts = ", ".join(f"{len(records)} to {name}" for name, records in splits.items())
     progress.message(f"Split: {counts}.")
     return splits
@@ -51,4 +52,5 @@ def read_splits(settings: RunSettings, progress: Progress) -> Splits:
 
 def data_manifest(settings: RunSettings, splits: Splits) -> dict[str, object]:
     """What ``data.json`` says."""
-    return {"root": settings.data.path, **split_manifest(splits)}
+    data = settings.data
+    return {"root": data.path, "set_root": data.root, **split_manifest(splits)}

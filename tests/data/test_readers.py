@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from image_files import write_classes, write_parquet
 
+from lacvit.data.named_sets import NAMED_SETS
 from lacvit.data.readers import READERS, describe, read_data
 from lacvit.errors import InputError
 
 TORCH_FREE = ("augmentation", "decoding", "draws", "faults", "folders", "parquet", "readers")
-TORCH_FREE += ("records", "splits")
+TORCH_FREE += ("records", "splits", "named_sets")
 
 
 def error_of(path) -> str:
@@ -30,8 +31,8 @@ def test_folder_and_parquet_are_told_apart(tmp_path):
 
 def test_missing(tmp_path):
     assert error_of(tmp_path / "no") == (
-        f"{tmp_path / 'no'} does not exist. "
-        f"Give a folder of class folders, or a Parquet file or folder."
+        f"{tmp_path / 'no'} does not exist. Give a folder of class folders, a Parquet file or "
+        f"folder, or the name of a set with --root: {', '.join(NAMED_SETS)}."
     )
 
 

@@ -14,15 +14,27 @@ def evaluate(
     split: Annotated[
         str, typer.Option(help="Which split; on a folder without splits, every image is used.")
     ] = "test",
+    root: Annotated[
+        Path | None, typer.Option(help="Where a set given by its name lies (cifar10, cub200, ...).")
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Let torchvision fetch that set into --root.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
 ) -> None:
     """Measure a trained model on labelled images; classes are matched by name."""
     from lacvit.evaluation import evaluate as measuring
     from lacvit.model import load
 
-    evaluation = measuring.evaluate(load(model, device=device), Path(data), split=split)
+    if download:
+        from lacvit.downloads import fetch
+
+        fetch(data, root)
+    evaluation = measuring.evaluate(load(model, device=device), data, split=split, root=root)
     low, high = evaluation.interval
     print(
         f"Accuracy@1 {100 * evaluation.accuracy:.1f} % on {len(evaluation.labels_N)} images "
         f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
     )
+    for notice in evaluation.notices:
+        print(f"Note: {notice}")

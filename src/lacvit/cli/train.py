@@ -23,11 +23,15 @@ def train(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="Folder with one folder a class (with or without train/val/test above), or "
-            "Parquet file or folder. The recipe may name it instead.",
+            help="Folder with one folder a class (with or without train/val/test above), "
+            "Parquet file or folder, or the name of a set. The recipe may name it instead.",
             show_default=False,
         ),
     ] = None,
+    root: Annotated[str | None, _option("data.root", "--root")] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Let torchvision fetch that set into --root.")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(help="Run folder [default: runs/<data>-<method>-<backbone>-s<seed>]"),
@@ -83,6 +87,7 @@ def train(
     """Train a classifier on labelled images, with a report. The same command resumes a run."""
     flags: dict[str, object] = {
         "data.path": data,
+        "data.root": root,
         "backbone.spec": backbone,
         "method": method,
         "contrastive.epochs": epochs,
@@ -102,6 +107,10 @@ def train(
     stage = _encoder_stage(method, assignments, given)
     flags |= {f"{stage}.batch_size": batch_size, f"{stage}.lr": lr}
     settings = make_settings(recipe=given, assignments=assignments, flags=flags)
+    if download:
+        from lacvit.downloads import fetch
+
+        fetch(settings.data.path or "", settings.data.root)
     _run(settings, output, _seconds(max_time), (dry_run, quiet, json_logs, overwrite))
 
 

@@ -22,7 +22,12 @@ class DataSettings(Settings):
     """Which images, and how they are split."""
 
     path: str | None = Field(
-        None, min_length=1, description="folder of class folders, or Parquet file or folder"
+        None, min_length=1, description="folder of class folders, Parquet, or the name of a set"
+    )
+    root: str | None = Field(
+        None,
+        min_length=1,
+        description="where a set given by its name lies; else the current folder",
     )
     shots: int | None = Field(
         None, ge=1, description="train on K images a class, drawn by the seed; validate on K more"

@@ -9,6 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from lacvit.data.folders import read_class_folders
+from lacvit.data.named_sets import (
+    NAMED_SETS,
+    count_notices,
+    names_a_set,
+    nearest_name,
+    read_named_set,
+)
 from lacvit.data.parquet import parquet_files, read_parquet
 from lacvit.data.records import ImageRecords, some_of
 from lacvit.errors import InputError
@@ -32,8 +39,12 @@ READERS: dict[str, Reader] = {
 }
 
 
-def read_data(path: str | Path) -> dict[str, ImageRecords]:
+def read_data(path: str | Path, root: str | Path | None = None) -> dict[str, ImageRecords]:
     """Read an image set: ``{"train": ..., "validation": ..., "test": ...}``, or ``{"all": ...}``.
+
+    ``path`` is a folder, a Parquet file or folder, or the name of a public set, whose archive lies
+    in ``root`` (by default the current folder). A path that exists is no name, unless ``root`` is
+    given.
 
     All splits carry the class names of train; those that no image of train has are left out.
     What training needs of the counts is checked by ``make_splits``, not here: a set with one
@@ -41,12 +52,22 @@ def read_data(path: str | Path) -> dict[str, ImageRecords]:
 
     Raises:
         InputError: nothing there, or nothing that can be understood; a class in a later split
-            that train lacks.
+            that train lacks; a root beside a path.
     """
+    if names_a_set(path, root):
+        return match_classes(read_named_set(str(path), root))
     path = Path(path)
-    if not path.exists():
+    if root is not None:
         raise InputError(
-            f"{path} does not exist. Give a folder of class folders, or a Parquet file or folder."
+            f"--root (data.root) says where a set named by DATA lies, but {path} is no set's name. "
+            f"Leave it out, or name one of {', '.join(NAMED_SETS)}."
+        )
+    if not path.exists():
+        near = nearest_name(path)
+        raise InputError(
+            f"{path} does not exist. Give a folder of class folders, a Parquet file or folder, or "
+            f"the name of a set with --root"
+            + (f". Did you mean {near}?" if near else f": {', '.join(NAMED_SETS)}.")
         )
     if path.is_file() and path.suffix.lower() != ".parquet":
         raise InputError(
@@ -55,6 +76,13 @@ def read_data(path: str | Path) -> dict[str, ImageRecords]:
         )
     reader = next(reader for reader in READERS.values() if reader.looks_like(path))
     return match_classes(reader.read(path))
+
+
+def notices(
+    path: str | Path, root: str | Path | None, by_split: dict[str, ImageRecords]
+) -> tuple[str, ...]:
+    """What the user should know of the data: a named set that is not whole."""
+    return tuple(count_notices(str(path), by_split)) if names_a_set(path, root) else ()
 
 
 def match_classes(by_split: dict[str, ImageRecords]) -> dict[str, ImageRecords]:

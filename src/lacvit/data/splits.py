@@ -17,11 +17,15 @@ Positions = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Splits:
-    """Three disjoint sets with the same class names; none of them is empty."""
+    """Three disjoint sets with the same class names; none of them is empty.
+
+    ``notices`` is what the user should know of the data at the start and in the report.
+    """
 
     train: ImageRecords
     validation: ImageRecords
     test: ImageRecords
+    notices: tuple[str, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:

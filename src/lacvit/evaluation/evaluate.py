@@ -5,7 +5,7 @@ Shape letters: N images, C classes, D feature dimensions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lacvit.data.batches import evaluation_batches, hold
-from lacvit.data.readers import read_data
+from lacvit.data.readers import notices, read_data
 from lacvit.data.records import ImageRecords
 from lacvit.errors import InputError
 from lacvit.features import encode
@@ -37,6 +37,7 @@ class Evaluation:
     paths: tuple[str, ...]
     labels_N: Array
     probabilities_NC: Array
+    notices: tuple[str, ...] = ()  # what the user should know of the data
 
     @property
     def predictions_N(self) -> Array:
@@ -86,18 +87,27 @@ def align_labels(
     return aligned
 
 
-def evaluate(classifier: Classifier, data: Path, *, split: str = "test") -> Evaluation:
+def evaluate(
+    classifier: Classifier,
+    data: str | Path,
+    *,
+    split: str = "test",
+    root: str | Path | None = None,
+) -> Evaluation:
     """A classifier's answers on a split of a data set; on one without splits, on every image.
+
+    ``data`` and ``root`` are those of :func:`lacvit.data.readers.read_data`.
 
     Raises:
         InputError: no such split, or classes that the model does not know.
     """
-    by_split = read_data(data)
+    by_split = read_data(data, root)
     if split not in by_split and "all" not in by_split:
         raise InputError(
             f"{data} has no {split} split; it has {', '.join(by_split)}. Choose one with --split."
         )
-    return evaluate_records(classifier, by_split[split if split in by_split else "all"])
+    chosen = by_split[split if split in by_split else "all"]
+    return replace(evaluate_records(classifier, chosen), notices=notices(data, root, by_split))
 
 
 def evaluate_records(classifier: Classifier, records: ImageRecords) -> Evaluation:

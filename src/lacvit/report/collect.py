@@ -99,6 +99,7 @@ def _data(path: Path) -> DataRecord | None:
     try:
         return DataRecord(
             root=str(fields.get("root") or ""),
+            set_root=str(fields.get("set_root") or ""),
             fingerprint=str(fields.get("fingerprint") or ""),
             class_names=tuple(map(str, fields["class_names"])),
             counts={

@@ -33,8 +33,8 @@ def write_report(run_folder: Path, thumbnails: Thumbnails | None = None) -> Path
         InputError: no run folder, or nothing in it to report yet.
     """
     run = read_run(run_folder)
-    root = run.data.root if run.data else ""
-    content = _content(run, thumbnails or from_data(Path(root)))
+    root, set_root = (run.data.root, run.data.set_root) if run.data else ("", "")
+    content = _content(run, thumbnails or from_data(root, set_root or None))
     page = run_folder / "report.html"
     write_bytes(page, _render(content).encode("utf-8", errors="replace"))
     return page

@@ -45,7 +45,8 @@ class StageRecord:
 class DataRecord:
     """The images: where they were, the class names in order, and how many of each a split has."""
 
-    root: str
+    root: str  # a path, or the name of a set
+    set_root: str  # where a set that is known by its name lies, else empty
     fingerprint: str
     class_names: tuple[str, ...]
     counts: Mapping[str, Mapping[str, int]]

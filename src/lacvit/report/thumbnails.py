@@ -26,13 +26,13 @@ PICTURES_A_LINE = 8
 PICTURE = (1.12, 1.46)  # of a picture of side 1 with its caption and the gap to the next
 
 
-def from_data(root: Path) -> Thumbnails:
-    """Reads images of the data at `root` by the path that the run knows them by."""
+def from_data(root: str | Path, set_root: str | None = None) -> Thumbnails:
+    """Reads images of the data at `root` (or of that name) by the path that the run knows."""
 
     def read(paths: Sequence[str]) -> list[Image8]:
         found: dict[str, Image8] = {}
         wanted = set(paths)
-        by_split = read_data(root)
+        by_split = read_data(root, set_root)
         # A Parquet row's name can stand in two splits; the test split's own is meant.
         for name in sorted(by_split, key=lambda split: split != "test"):
             records = by_split[name]
