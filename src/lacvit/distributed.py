@@ -1,23 +1,34 @@
 """Every exchange between processes stands in this file; none of its calls warns on torch 2.13.
 
 A group is a ``torch.distributed.ProcessGroup``; None means this process alone, whatever is
-initialised. Shape letters: N rows of all processes, R of them this process's.
+initialised, and then nothing is exchanged. ``start`` joins the processes that ``torchrun`` or
+``accelerate launch`` started for one run; the first of a group speaks and writes for all.
+Shape letters: N rows of all processes, R of them this process's, D columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import atexit
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from datetime import timedelta
+from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed import ProcessGroup
 
-from lacvit.errors import InputError
+from lacvit.errors import InputError, PeerStopped
 
+Group = ProcessGroup | None
 T = TypeVar("T")
+
+# One process may solve a head or write a report for long while the others wait; that a process is
+# dead is for the launcher to notice, which then ends them all.
+PATIENCE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -96,3 +107,126 @@ def prepare_together(
             raise InputError(f"process {rank} of {len(heard)}: {fault}")
     assert own is not None
     return own, [description for _, description in heard]
+
+
+def start(device: str) -> tuple[Group, str]:
+    """Join the processes that a launcher started; gives their group and each one's device.
+
+    A process that no launcher started is alone, and its device is as it was asked for.
+
+    Raises:
+        InputError: the device is one that the processes cannot share.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        return None, device
+    kind = "cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda"
+    if device not in ("auto", kind):
+        raise InputError(
+            f"--device {device} is one device, and there are {world_size} processes. Use --device "
+            f"cpu{', or cuda, where each takes its own GPU' if kind == 'cuda' else ''}."
+        )
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
+    if kind == "cuda" and local > torch.cuda.device_count():
+        raise InputError(
+            f"{local} processes were started on a machine with {torch.cuda.device_count()} GPU(s). "
+            f"Start one a GPU, or use --device cpu."
+        )
+    from accelerate import PartialState  # here, since a process alone need not wait for it
+
+    # On GPUs, what stands in main memory (features, messages) goes by gloo.
+    how = {"backend": "cuda:nccl,cpu:gloo"} if kind == "cuda" else {}
+    state = PartialState(cpu=kind == "cpu", timeout=PATIENCE, **how)
+    atexit.register(state.destroy_process_group)
+    return dist.group.WORLD, kind
+
+
+def rank_of(group: Group) -> int:
+    """This process's number in the group."""
+    return 0 if group is None else dist.get_rank(group)
+
+
+def size_of(group: Group) -> int:
+    """Number of processes."""
+    return 1 if group is None else dist.get_world_size(group)
+
+
+def together(work: Callable[[], T], group: Group) -> T:
+    """``work()`` on every process; if it fails on one, it fails on all.
+
+    Raises:
+        PeerStopped: another process failed. What failed here is raised as it is.
+    """
+    if group is None:
+        return work()
+    value, error = None, None
+    try:
+        value = work()
+    except Exception as caught:
+        error = caught
+    said: list[str | None] = [None] * size_of(group)
+    dist.all_gather_object(said, None if error is None else str(error), group=group)
+    if error is not None:
+        raise error
+    for rank, text in enumerate(said):
+        if text is not None:
+            raise PeerStopped(f"Process {rank} of this run stopped: {text}")
+    return cast(T, value)
+
+
+def from_main(work: Callable[[], T], group: Group) -> T:
+    """``work()`` done by process 0, and its result on every process.
+
+    Raises:
+        PeerStopped: it failed there; process 0 raises what it was.
+    """
+    if group is None:
+        return work()
+    main = rank_of(group) == 0
+    result = [together(lambda: work() if main else None, group)]
+    dist.broadcast_object_list(result, src=dist.get_global_rank(group, 0), group=group)
+    return cast(T, result[0])
+
+
+def average_gradients_(parameters: Iterable[nn.Parameter], group: Group) -> None:
+    """Give every process the mean over all of them of each parameter's gradient.
+
+    A gradient that is missing (no row of the batch fell to this process) counts as zero; one
+    that is missing everywhere stays so. One all-reduce for each dtype.
+    """
+    if group is None:
+        return
+    by_dtype: dict[torch.dtype, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        by_dtype.setdefault(parameter.dtype, []).append(parameter)
+    for members in by_dtype.values():
+        there = members[0].new_tensor([float(p.grad is not None) for p in members])
+        gradients = [
+            p.new_zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in members
+        ]
+        flat = torch.cat([*gradients, there])
+        dist.all_reduce(flat, group=group)
+        *sums, there = flat.split([*(p.numel() for p in members), len(members)])
+        for parameter, total, count in zip(members, sums, there.tolist(), strict=True):
+            if count > 0:
+                parameter.grad = total.view_as(parameter) / size_of(group)
+
+
+def mean_figures(figures: Mapping[str, float], group: Group) -> dict[str, float]:
+    """The mean over the processes of each figure; all of them give the same names."""
+    if group is None:
+        return dict(figures)
+    values = torch.tensor(list(figures.values()), dtype=torch.float64)
+    dist.all_reduce(values, group=group)
+    return dict(zip(figures, (values / size_of(group)).tolist(), strict=True))
+
+
+def gather_rows(rows_RD: np.ndarray, group: Group) -> np.ndarray:
+    """The rows of all processes (N, ...), one process's after another's; R may be any number."""
+    if group is None:
+        return rows_RD
+    sizes: list[int] = [0] * size_of(group)
+    dist.all_gather_object(sizes, len(rows_RD), group=group)
+    block = Block(rank_of(group), tuple(sizes), group)
+    gathered: np.ndarray = block.gather(torch.from_numpy(np.ascontiguousarray(rows_RD))).numpy()
+    return gathered

@@ -15,3 +15,7 @@ class InputError(LacvitError):
 
 class RunStopped(LacvitError):
     """Nobody has to mend it: Ctrl-C or SIGTERM came, and the message says how to go on."""
+
+
+class PeerStopped(LacvitError):
+    """Nobody has to mend it here: another process of the same run stopped, and says why itself."""

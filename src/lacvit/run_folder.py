@@ -92,6 +92,7 @@ class StageFolder:
     """One stage's corner of a run folder."""
 
     path: Path
+    read_only: bool = False
 
     @property
     def metrics(self) -> Path:
@@ -110,6 +111,8 @@ class StageFolder:
 
         JSON has no NaN and no infinity: a figure that is not finite is left out.
         """
+        if self.read_only:
+            return
         kept = {
             key: value
             for key, value in line.items()
@@ -124,7 +127,7 @@ class StageFolder:
 
     def drop_metrics_from(self, epoch: int) -> None:
         """Forget the lines of ``epoch`` and later, so that no epoch stands twice after a resume."""
-        if self.metrics.exists():
+        if self.metrics.exists() and not self.read_only:
             kept = []
             for line in self.metrics.read_text(encoding="utf-8").splitlines():
                 try:
@@ -137,9 +140,14 @@ class StageFolder:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run folder, and the few writes that every stage shares."""
+    """Paths of a run folder, and the few writes that every stage shares.
+
+    Of several processes one writes; the others' folders are ``read_only``, and what they are
+    asked to write is left to it.
+    """
 
     path: Path
+    read_only: bool = False
 
     @property
     def settings(self) -> Path:
@@ -178,7 +186,7 @@ class RunFolder:
         return self.path / "report.html"
 
     def stage(self, name: str) -> StageFolder:
-        return StageFolder(self.path / name)
+        return StageFolder(self.path / name, self.read_only)
 
     def status(self) -> dict[str, Any]:
         """``status.json``: stage, epoch, finished, and the request that began the run."""
@@ -187,6 +195,8 @@ class RunFolder:
 
     def update_status(self, **changes: object) -> None:
         """Change some keys of ``status.json``."""
+        if self.read_only:
+            return
         status = self.status() if self.status_file.exists() else {}
         write_json(self.status_file, status | changes)
 

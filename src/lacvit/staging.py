@@ -15,8 +15,10 @@ from lacvit.backbones import Backbone
 from lacvit.config import OptimizerSettings, RunSettings
 from lacvit.data.batches import Batch, ViewPlan, view_batches
 from lacvit.data.views import Augmentation
+from lacvit.distributed import from_main, rank_of, size_of
 from lacvit.report.plots import contact_sheet
 from lacvit.run_folder import RunFolder, write_bytes
+from lacvit.training.cached_gradients import refuse_batch_norm
 from lacvit.training.contrastive import ContrastiveStage
 from lacvit.training.cross_entropy import CrossEntropyStage
 from lacvit.training.head import (
@@ -52,6 +54,8 @@ class Run:
 def train_stages(run: Run, backbone: Backbone) -> nn.Linear:
     """Run the arm's stages in order on the backbone, in place; gives the head."""
     prepare(backbone, run.settings.backbone, seed=run.settings.seed)
+    if run.compute.group is not None or run.settings.contrastive.micro_batch is not None:
+        refuse_batch_norm(backbone)
     head: nn.Linear | None = None
     for name in find_arm(run.settings.method).stages:
         run.folder.update_status(stage=name)
@@ -77,7 +81,7 @@ def _contrastive(run: Run, backbone: Backbone) -> None:
         knn_k=run.settings.evaluation.knn_k,
     )
     plan = _loop_plan(run, settings, settings.epochs)
-    run_stage(stage, plan, run.folder.stage(stage.name), run.progress)
+    run_stage(stage, plan, run.folder.stage(stage.name), run.progress, run.compute.group)
 
 
 def _cross_entropy(run: Run, backbone: Backbone) -> nn.Linear:
@@ -99,7 +103,7 @@ def _cross_entropy(run: Run, backbone: Backbone) -> nn.Linear:
         run.compute,
     )
     plan = _loop_plan(run, settings, int(settings.epochs))
-    run_stage(stage, plan, run.folder.stage(stage.name), run.progress)
+    run_stage(stage, plan, run.folder.stage(stage.name), run.progress, run.compute.group)
     return head
 
 
@@ -141,7 +145,7 @@ def _head(run: Run, backbone: Backbone) -> nn.Linear:
         clip_norm=0.0,
         seed=run.settings.seed,
     )
-    run_stage(stage, plan, folder, run.progress)
+    run_stage(stage, plan, folder, run.progress, run.compute.group)
     return head
 
 
@@ -154,19 +158,22 @@ STAGES: Mapping[str, Callable[[Run, Backbone], nn.Linear | None]] = {
 
 
 def solve_head(run: Run, backbone: Backbone) -> ExactHead:
-    """The exact linear head on the backbone as it is."""
+    """The exact linear head on the backbone as it is; one process solves it for all."""
     settings = run.settings.head
     iterations = EXACT_ITERATIONS if settings.solver == "sgd" else int(settings.epochs)
     train, validation = (
         LabelledFeatures(encode_images(split.images, backbone, run.compute), split.labels_N)
         for split in (run.train, run.validation)
     )
-    return fit_exact_head(
-        train,
-        validation,
-        classes=run.classes,
-        strengths=settings.strengths,
-        iterations=iterations,
+    return from_main(
+        lambda: fit_exact_head(
+            train,
+            validation,
+            classes=run.classes,
+            strengths=settings.strengths,
+            iterations=iterations,
+        ),
+        run.compute.group,
     )
 
 
@@ -185,9 +192,9 @@ def _loop_plan(run: Run, settings: OptimizerSettings, epochs: int) -> LoopPlan:
 def _write_sheet(run: Run, backbone: Backbone, views: ViewPlan) -> None:
     """A few images beside the views that the network is shown of them."""
     path = run.folder.figures / "views.png"
-    if path.exists():
+    if path.exists() or run.folder.read_only:
         return
-    shown = replace(views, views=max(4, views.views), batch_size=SHEET_IMAGES)
+    shown = replace(views, views=max(4, views.views), batch_size=SHEET_IMAGES, rank=0, world_size=1)
     batch: Batch = next(iter(view_batches(run.train.images, run.train.labels_N, shown, 0)))
     spec = backbone.input_spec
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in (spec.mean, spec.std))
@@ -215,4 +222,6 @@ def view_plan(run: Run, backbone: Backbone, *, views: int, batch_size: int) -> V
         seed=run.settings.seed,
         device=run.compute.device,
         workers=run.compute.workers,
+        rank=rank_of(run.compute.group),
+        world_size=size_of(run.compute.group),
     )

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from lacvit.training.head import ExactHead, LabelledFeatures, fit_exact_head
-from lacvit.training.heads import fresh_head, head_from, smoothed_cross_entropy, top1
+from lacvit.training.heads import correct, fresh_head, head_from, smoothed_cross_entropy
 
 STRENGTHS = (0.001, 0.1, 10.0)
 
@@ -131,8 +131,8 @@ def test_smoothing_spreads_its_mass_over_all_classes() -> None:
     logits_BC = torch.tensor([[2.0, 0.0, -1.0]])
     log_p = logits_BC.log_softmax(1)[0]
     expected = -(0.9 * log_p[0] + 0.1 * log_p.mean())
-    given = smoothed_cross_entropy(logits_BC, torch.tensor([0]), 0.1)
+    (given,) = smoothed_cross_entropy(logits_BC, torch.tensor([0]), 0.1)
     torch.testing.assert_close(given, expected)
-    half = smoothed_cross_entropy(logits_BC.bfloat16(), torch.tensor([0]), 0.1)
+    (half,) = smoothed_cross_entropy(logits_BC.bfloat16(), torch.tensor([0]), 0.1)
     assert half.dtype == torch.float32
-    assert top1(logits_BC.repeat(2, 1), torch.tensor([0, 1])) == 0.5
+    assert correct(logits_BC.repeat(2, 1), torch.tensor([0, 1])).tolist() == [1, 0]

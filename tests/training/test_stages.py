@@ -273,7 +273,7 @@ def test_cached_batches_are_the_features_of_the_images_in_the_epochs_order() -> 
     orders = []
     for epoch in range(2):
         rows = []
-        for features_BD, labels_B in stage.batches(epoch):
+        for features_BD, labels_B, _ in stage.batches(epoch):
             distance = torch.cdist(features_BD, features)
             rows += distance.argmin(1).tolist()
             assert distance.min(1).values.max() == 0
@@ -285,8 +285,8 @@ def test_cached_batches_are_the_features_of_the_images_in_the_epochs_order() -> 
 
 def test_live_features_are_of_fresh_views_every_epoch() -> None:
     stage = head(small_backbone(), "live", batch_size=10)
-    (one, labels), (other, other_labels) = (next(iter(stage.batches(e))) for e in range(2))
-    (again, _) = next(iter(stage.batches(0)))
+    (one, labels, _), (other, other_labels, _) = (next(iter(stage.batches(e))) for e in range(2))
+    again = next(iter(stage.batches(0))).features_BD
     assert torch.equal(one, again)
     assert one.shape == other.shape == (10, 12)
     assert not one.requires_grad

@@ -119,6 +119,11 @@ class ContrastiveSettings(OptimizerSettings):
     negative_weighting: float = Field(
         0.0, ge=0, description="weighs near negatives of supcon more; 0 weighs all alike"
     )
+    micro_batch: int | None = Field(
+        None,
+        ge=1,
+        description="images encoded at a time (gradient caching: same gradient, less memory)",
+    )
     loss_scale: float = Field(
         1.0, gt=0, description="multiplies the loss (the released code: temperature / 0.07)"
     )

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from lacvit.data.augmentation import Augmentation, ViewKeys
-from lacvit.data.draws import epoch_order
+from lacvit.data.draws import epoch_order, share
 from lacvit.data.records import ImageRecords
 from lacvit.data.views import Images, Pixels, evaluation_view, make_view
 from lacvit.input_spec import InputSpec
@@ -33,6 +33,7 @@ __all__ = [
     "epoch_order",
     "evaluation_batches",
     "hold",
+    "share",
     "view_batches",
 ]
 
@@ -144,16 +145,24 @@ def _shrink(image: Pixels, max_side: int | None) -> Pixels:
 
 @dataclass(frozen=True)
 class Batch:
-    """V views of B images. Letters: B images, V views, C channels, H x W pixels."""
+    """V views of B images: this process's share of the G images of one step.
+
+    Letters: B and G images, V views, C channels, H x W pixels. A process alone has B = G; among
+    several, B may be 0.
+    """
 
     views_BVCHW: Tensor
     labels_B: Tensor
     indices_B: Tensor
+    global_labels_G: Tensor  # of all processes' shares, on the CPU
 
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """How views are made from images, the same in every epoch."""
+    """How views are made from images, the same in every epoch.
+
+    ``batch_size`` counts the images of all processes, of which ``rank`` makes its share.
+    """
 
     spec: InputSpec
     augmentation: Augmentation
@@ -162,12 +171,16 @@ class ViewPlan:
     seed: int = 0
     device: torch.device | str = "cpu"
     workers: int = 1
+    rank: int = 0
+    world_size: int = 1
 
 
 def view_batches(
     images: DecodedImages, labels: npt.NDArray[np.int64], plan: ViewPlan, epoch: int
 ) -> Iterator[Batch]:
     """All images once, in the epoch's order, ``plan.views`` views each; the last batch is short.
+
+    Of every batch this process makes its own share, which may be empty.
 
     Where images are decoded again, or cropped one by one for an accelerator, the next batch is
     made in a thread while the last one is worked on. A CPU that holds its images has no time to
@@ -186,10 +199,16 @@ def view_batches(
 
 
 def evaluation_batches(
-    images: DecodedImages, spec: InputSpec, *, batch_size: int, device: torch.device | str = "cpu"
+    images: DecodedImages,
+    spec: InputSpec,
+    *,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Iterator[Tensor]:
-    """The evaluation view of all images in their order, (B, 3, S, S) at a time."""
-    parts = _parts(np.arange(len(images)), batch_size)
+    """The evaluation view of this process's images in their order, (B, 3, S, S) at a time."""
+    parts = _parts(share(np.arange(len(images)), rank, world_size), batch_size)
     with _pool(1 if isinstance(images.kept, Tensor) else images.workers) as pool:
         make = partial(_evaluation_batch, images, spec, device, pool)
         yield from map(make, parts) if images.all_kept else _ahead(make, parts)
@@ -207,16 +226,31 @@ def _batch(
     pool: Executor | None,
     part: npt.NDArray[np.int64],
 ) -> Batch:
+    own = share(part, plan.rank, plan.world_size)
+    return Batch(
+        views_BVCHW=_views(images, plan, epoch, pool, own),
+        labels_B=torch.from_numpy(labels[own]).to(plan.device),
+        indices_B=torch.from_numpy(own).to(plan.device),
+        global_labels_G=torch.from_numpy(labels[part]),
+    )
+
+
+def _views(
+    images: DecodedImages,
+    plan: ViewPlan,
+    epoch: int,
+    pool: Executor | None,
+    part: npt.NDArray[np.int64],
+) -> Tensor:
+    if len(part) == 0:
+        side = plan.spec.size
+        return torch.zeros(0, plan.views, 3, side, side, device=plan.device)
     pixels = images.get(part, pool)
     if isinstance(pixels, Tensor):
         pixels = pixels.to(plan.device)
     view = partial(make_view, pixels, part, plan.spec, plan.augmentation)
     keys = [ViewKeys(plan.seed, epoch, number) for number in range(plan.views)]
-    return Batch(
-        views_BVCHW=torch.stack([view(key, pool=pool, device=plan.device) for key in keys], dim=1),
-        labels_B=torch.from_numpy(labels[part]).to(plan.device),
-        indices_B=torch.from_numpy(part).to(plan.device),
-    )
+    return torch.stack([view(key, pool=pool, device=plan.device) for key in keys], dim=1)
 
 
 def _evaluation_batch(

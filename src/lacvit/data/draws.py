@@ -36,6 +36,11 @@ def epoch_order(n: int, *, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     return np.argsort(keys, kind="stable").astype(np.int64)
 
 
+def share(indices: npt.NDArray[np.int64], rank: int, world_size: int) -> npt.NDArray[np.int64]:
+    """What process ``rank`` of ``world_size`` takes: consecutive, sizes differ by 1 at the most."""
+    return np.array_split(indices, world_size)[rank]
+
+
 def _key(*parts: int) -> np.uint64:
     key = np.zeros(1, dtype=np.uint64)
     for part in parts:

@@ -15,16 +15,26 @@ from lacvit.backbones.backbone import Backbone
 from lacvit.config import ContrastiveSettings
 from lacvit.data.batches import Batch, ViewPlan, view_batches
 from lacvit.devices import autocast
+from lacvit.distributed import gather_rows
 from lacvit.losses import contrastive_loss, loss_landmarks
 from lacvit.metrics.geometry import effective_rank
 from lacvit.metrics.neighbours import knn_accuracy
+from lacvit.training.cached_gradients import encode_in_chunks
 from lacvit.training.heads import ProjectionHead
-from lacvit.training.material import Compute, LabelledImages, encode_images
+from lacvit.training.material import (
+    Compute,
+    LabelledImages,
+    encode_images,
+    training_features,
+)
 from lacvit.training.optim import ParameterGroup, group_parameters
 
 
 class ContrastiveStage:
     """Views -> backbone -> projection head -> contrastive loss (``settings.loss``) of all N views.
+
+    Among several processes each encodes its share of the images, and the loss is that of all
+    views of all processes. With ``micro_batch`` the share is encoded so many images at a time.
 
     Each epoch is judged by the k-NN accuracy of validation images among the epoch's own training
     views (their features are at hand, so the gallery costs no pass; it is a little stale), by
@@ -58,9 +68,10 @@ class ContrastiveStage:
             settings.loss,
             temperature=settings.temperature,
             negative_weighting=settings.negative_weighting,
+            group=compute.group,
         )
         self._knn_k = knn_k
-        self._gallery: list[tuple[Tensor, Tensor]] = []
+        self._gallery: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def parameter_groups(self) -> list[ParameterGroup]:
         return group_parameters(self._backbone, {"projection": self._projection}, self._settings)
@@ -74,29 +85,41 @@ class ContrastiveStage:
         return view_batches(self._train.images, self._train.labels_N, self._views, epoch)
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        views = batch.views_BVCHW.shape[1]
-        with autocast(self._compute.device, self._compute.precision):
-            features_ND = self._backbone(batch.views_BVCHW.flatten(0, 1))
-            projections_ND = self._projection(features_ND)
+        views, settings = batch.views_BVCHW.shape[1], self._settings
+        views_NCHW = batch.views_BVCHW.flatten(0, 1)
+        if settings.micro_batch is None:
+            projections_ND, features_ND = self._encode(views_NCHW)
+        else:
+            rows = settings.micro_batch * views
+            projections_ND, features_ND = encode_in_chunks(self._encode, views_NCHW, rows)
         labels_N, images_N = (
             numbers_B.repeat_interleave(views) for numbers_B in (batch.labels_B, batch.indices_B)
         )
-        settings = self._settings
         loss = self._loss(projections_ND, labels_N, images_N)
-        self._gallery.append((features_ND.detach()[::views].float().cpu(), batch.labels_B.cpu()))
+        seen_BD = features_ND.detach()[::views].float().cpu()
+        self._gallery.append((seen_BD, batch.labels_B, batch.indices_B))
         landmarks = loss_landmarks(
-            settings.loss, batch.labels_B.cpu(), views, settings.temperature
+            settings.loss, batch.global_labels_G, views, settings.temperature
         )
         scalars = {name: settings.loss_scale * value for name, value in landmarks.items()}
         return settings.loss_scale * loss, scalars
 
+    def _encode(self, views_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Projections with a graph, and features without."""
+        with autocast(self._compute.device, self._compute.precision):
+            features_ND = training_features(self._backbone, views_NCHW)
+            return self._projection(features_ND), features_ND.detach()
+
     def validate(self) -> dict[str, float]:
         features_ND = encode_images(self._validation.images, self._backbone, self._compute)
-        gallery = torch.cat([features for features, _ in self._gallery]).numpy()
-        labels = torch.cat([labels for _, labels in self._gallery]).numpy()
+        gallery, labels, indices = (
+            gather_rows(torch.cat(rows).cpu().numpy(), self._compute.group)
+            for rows in zip(*self._gallery, strict=True)
+        )
+        order = indices.argsort()  # whichever process had an image, and when
         scalars = {
             "knn_accuracy": knn_accuracy(
-                gallery, labels, features_ND, self._validation.labels_N, k=self._knn_k
+                gallery[order], labels[order], features_ND, self._validation.labels_N, k=self._knn_k
             )
         }
         if len(features_ND) > 1:  # one image spans nothing

@@ -1,6 +1,6 @@
 """Cross-entropy fine-tuning of backbone and head together: the baseline, tuned or the paper's.
 
-Shape letters: B images, C classes, D feature dimensions.
+Shape letters: B images, V views of each, N = B * V, C classes, D feature dimensions.
 """
 
 from __future__ import annotations
@@ -15,8 +15,13 @@ from lacvit.backbones.backbone import Backbone
 from lacvit.config import CrossEntropySettings
 from lacvit.data.batches import Batch, ViewPlan, view_batches
 from lacvit.devices import autocast
-from lacvit.training.heads import smoothed_cross_entropy, top1
-from lacvit.training.material import Compute, LabelledImages, encode_images
+from lacvit.training.heads import correct, global_mean, smoothed_cross_entropy
+from lacvit.training.material import (
+    Compute,
+    LabelledImages,
+    encode_images,
+    training_features,
+)
 from lacvit.training.optim import ParameterGroup, group_parameters
 
 
@@ -53,11 +58,14 @@ class CrossEntropyStage:
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         with autocast(self._compute.device, self._compute.precision):
-            logits_BC = self._head(self._backbone(batch.views_BVCHW.flatten(0, 1)))
+            features_ND = training_features(self._backbone, batch.views_BVCHW.flatten(0, 1))
+            logits_NC = self._head(features_ND)
         views = batch.views_BVCHW.shape[1]
-        labels = batch.labels_B.repeat_interleave(views)
-        loss = smoothed_cross_entropy(logits_BC, labels, self._settings.label_smoothing)
-        return loss, {"train_accuracy": top1(logits_BC, labels)}
+        labels_N = batch.labels_B.repeat_interleave(views)
+        rows, group = views * len(batch.global_labels_G), self._compute.group
+        losses_N = smoothed_cross_entropy(logits_NC, labels_N, self._settings.label_smoothing)
+        accuracy = global_mean(correct(logits_NC, labels_N), rows, group).item()
+        return global_mean(losses_N, rows, group), {"train_accuracy": accuracy}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -65,5 +73,7 @@ class CrossEntropyStage:
         device = self._compute.device
         logits_BC = self._head(torch.from_numpy(features).to(device))
         labels = torch.tensor(self._validation.labels_N).to(device)
-        loss = smoothed_cross_entropy(logits_BC, labels, 0.0).item()
-        return {"validation_accuracy": top1(logits_BC, labels), "validation_loss": loss}
+        return {
+            "validation_accuracy": correct(logits_BC, labels).mean().item(),
+            "validation_loss": smoothed_cross_entropy(logits_BC, labels, 0.0).mean().item(),
+        }

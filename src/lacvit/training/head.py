@@ -9,7 +9,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,10 +20,16 @@ from torch import Tensor, nn
 
 from lacvit.backbones.backbone import Backbone
 from lacvit.config import HeadSettings
-from lacvit.data.batches import ViewPlan, epoch_order, view_batches
+from lacvit.data.batches import ViewPlan, epoch_order, share, view_batches
 from lacvit.devices import autocast
-from lacvit.training.heads import smoothed_cross_entropy, top1
-from lacvit.training.material import Compute, LabelledImages, encode_images
+from lacvit.distributed import rank_of, size_of
+from lacvit.training.heads import correct, global_mean, smoothed_cross_entropy
+from lacvit.training.material import (
+    Compute,
+    LabelledImages,
+    encode_images,
+    training_features,
+)
 from lacvit.training.optim import ParameterGroup
 
 EXACT_ITERATIONS = 1000
@@ -110,6 +116,14 @@ def _unfold(
     return weight.astype(np.float32), bias.astype(np.float32)
 
 
+class FeatureBatch(NamedTuple):
+    """This process's features (B, D) and labels (B,), and how many rows the step has in all."""
+
+    features_BD: Tensor
+    labels_B: Tensor
+    rows: int
+
+
 class HeadStage:
     """The head by SGD as the paper's code trains it: momentum 0.9, no weight decay.
 
@@ -149,34 +163,40 @@ class HeadStage:
         self._backbone.eval()
         self._head.train()
 
-    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features (B, D) and labels (B,)."""
-        if self._cached is None:
-            return self._live(epoch)
-        features, labels = self._cached
-        order = torch.from_numpy(epoch_order(len(labels), seed=self._views.seed, epoch=epoch)).to(
-            labels.device
-        )
-        chunks = order.split(self._settings.batch_size)
-        return ((features[chunk], labels[chunk]) for chunk in chunks)
+    def batches(self, epoch: int) -> Iterator[FeatureBatch]:
+        return self._live(epoch) if self._cached is None else self._from_cache(epoch)
 
-    def _live(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _from_cache(self, epoch: int) -> Iterator[FeatureBatch]:
+        assert self._cached is not None
+        features, labels = self._cached
+        group, size = self._compute.group, self._settings.batch_size
+        order = epoch_order(len(labels), seed=self._views.seed, epoch=epoch)
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
+            own = torch.from_numpy(share(part, rank_of(group), size_of(group))).to(labels.device)
+            yield FeatureBatch(features[own], labels[own], len(part))
+
+    def _live(self, epoch: int) -> Iterator[FeatureBatch]:
         for batch in view_batches(self._train.images, self._train.labels_N, self._views, epoch):
             with torch.no_grad(), autocast(self._compute.device, self._compute.precision):
-                features = self._backbone(batch.views_BVCHW.flatten(0, 1)).float()
-            yield features, batch.labels_B
+                views_BCHW = batch.views_BVCHW.flatten(0, 1)
+                features = training_features(self._backbone, views_BCHW).float()
+            yield FeatureBatch(features, batch.labels_B, len(batch.global_labels_G))
 
-    def step(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        features_BD, labels_B = batch
-        logits_BC = self._head(features_BD)
-        loss = smoothed_cross_entropy(logits_BC, labels_B, 0.0)
-        return loss, {"train_accuracy": top1(logits_BC, labels_B)}
+    def step(self, batch: FeatureBatch) -> tuple[Tensor, dict[str, float]]:
+        logits_BC = self._head(batch.features_BD)
+        losses_B = smoothed_cross_entropy(logits_BC, batch.labels_B, 0.0)
+        hits_B = correct(logits_BC, batch.labels_B)
+        loss, accuracy = (
+            global_mean(values, batch.rows, self._compute.group) for values in (losses_B, hits_B)
+        )
+        return loss, {"train_accuracy": accuracy.item()}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         features, labels = self._validation
         logits_BC = self._head(features)
         return {
-            "validation_accuracy": top1(logits_BC, labels),
-            "validation_loss": smoothed_cross_entropy(logits_BC, labels, 0.0).item(),
+            "validation_accuracy": correct(logits_BC, labels).mean().item(),
+            "validation_loss": smoothed_cross_entropy(logits_BC, labels, 0.0).mean().item(),
         }

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lacvit.distributed import Group, size_of
+
 
 class ProjectionHead(nn.Sequential):
     """Linear, ReLU, Linear: features (B, D) -> projections (B, dim), not normalised.
@@ -34,11 +36,23 @@ def head_from(weight_CD: Tensor, bias_C: Tensor) -> nn.Linear:
     return head
 
 
-def top1(logits_BC: Tensor, labels_B: Tensor) -> float:
-    """Share of rows whose largest logit is the label's."""
-    return (logits_BC.argmax(1) == labels_B).float().mean().item()
+def correct(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+    """1 for each row whose largest logit is the label's, else 0; float32 (B,)."""
+    return (logits_BC.argmax(1) == labels_B).float()
 
 
 def smoothed_cross_entropy(logits_BC: Tensor, labels_B: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy in float32, whatever autocast says."""
-    return functional.cross_entropy(logits_BC.float(), labels_B, label_smoothing=smoothing)
+    """Cross-entropy of each row (B,), in float32 or better whatever autocast says."""
+    logits_BC = logits_BC.to(torch.promote_types(logits_BC.dtype, torch.float32))
+    return functional.cross_entropy(
+        logits_BC, labels_B, label_smoothing=smoothing, reduction="none"
+    )
+
+
+def global_mean(values_B: Tensor, rows: int, group: Group) -> Tensor:
+    """This process's term of the mean over ``rows`` rows, of which it holds B (0 is allowed).
+
+    The mean of all processes' terms, and of their gradients, is the mean over all rows and its
+    gradient, however unequal the shares. A process alone holds all rows.
+    """
+    return values_B.sum() / (rows / size_of(group))

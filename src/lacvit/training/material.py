@@ -12,6 +12,7 @@ from torch import Tensor
 from lacvit.backbones.backbone import Backbone
 from lacvit.data.batches import DecodedImages, evaluation_batches
 from lacvit.devices import Precision
+from lacvit.distributed import Group, gather_rows, rank_of, size_of, together
 from lacvit.features import encode
 
 
@@ -28,25 +29,42 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how the encoder runs."""
+    """Where and how the encoder runs; with a group, on a share of the images in each process."""
 
     device: torch.device
     precision: Precision
     evaluation_batch: int
     workers: int
+    group: Group = None
+
+
+def training_features(backbone: Backbone, views_NCHW: Tensor) -> Tensor:
+    """Pooled features (N, D) with their graph; N may be 0, which not every network takes."""
+    if len(views_NCHW) == 0:
+        return views_NCHW.new_zeros(0, backbone.dim).requires_grad_()
+    features_ND: Tensor = backbone(views_NCHW)
+    return features_ND
 
 
 def evaluation_images(
     images: DecodedImages, backbone: Backbone, compute: Compute
 ) -> Iterator[Tensor]:
-    """Normalised batches in order, for :func:`lacvit.features.encode`."""
+    """This process's images in order, normalised, for :func:`lacvit.features.encode`."""
     return evaluation_batches(
-        images, backbone.input_spec, batch_size=compute.evaluation_batch, device=compute.device
+        images,
+        backbone.input_spec,
+        batch_size=compute.evaluation_batch,
+        device=compute.device,
+        rank=rank_of(compute.group),
+        world_size=size_of(compute.group),
     )
 
 
 def encode_images(images: DecodedImages, backbone: Backbone, compute: Compute) -> np.ndarray:
-    """Pooled features, float32 (N, D), of the images as they are seen at prediction."""
-    return encode(
-        backbone, evaluation_images(images, backbone, compute), precision=compute.precision
-    )
+    """Pooled features, float32 (N, D), of the images as they are seen at prediction.
+
+    Each process encodes its share, so that every image is encoded once, and gets all features.
+    """
+    batches = evaluation_images(images, backbone, compute)
+    own = together(lambda: encode(backbone, batches, precision=compute.precision), compute.group)
+    return gather_rows(own, compute.group)
