@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, distributed, multiprocessing
 
 from lacvit.errors import InputError
-from lacvit.losses import supcon_loss, tiled
+from lacvit.losses import npair_loss, ntxent_loss, sincere_loss, supcon_loss, tiled
 
 WORLD = 4
 STEPS = 4
@@ -24,6 +25,13 @@ D_IN, D = 5, 3
 
 # Rows of each process: equal and unequal blocks, and processes without rows.
 CUTS = [(8, 8), (3, 10), (0, 6), (4, 4, 4), (9, 0, 2), (0, 0, 7), (5, 5, 5, 5), (1, 8, 0, 6)]
+# Beside SupCon, whose implementations go by their names.
+RELATIVES: dict[str, Callable[..., Tensor]] = {
+    "simclr": ntxent_loss,
+    "npair": partial(npair_loss, temperature=1.0),
+    "sincere": sincere_loss,
+    "weighted": partial(supcon_loss, negative_weighting=1.0),
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ def block_of(cut: tuple[int, ...], rank: int) -> slice:
     return slice(sum(cut[:rank]), sum(cut[: rank + 1]))
 
 
-def trained_in(group: Any, cut: tuple[int, ...], impl: str) -> Trained:
+def trained_in(group: Any, cut: tuple[int, ...], name: str) -> Trained:
     x, labels = inputs(sum(cut))
     own = block_of(cut, distributed.get_rank(group))
 
@@ -81,7 +89,9 @@ def trained_in(group: Any, cut: tuple[int, ...], impl: str) -> Trained:
         gradient /= len(cut)
 
     def loss_of(z: Tensor, labels: Tensor) -> Tensor:
-        return supcon_loss(z, labels, impl=impl, group=group)
+        if name in RELATIVES:
+            return RELATIVES[name](z, labels, group=group)
+        return supcon_loss(z, labels, impl=name, group=group)
 
     return train(x[own], labels[own], loss_of, average)
 
@@ -136,7 +146,7 @@ def others(rank: int, groups: dict[int, Any]) -> dict[str, Any]:
     }
 
 
-def work(rank: int, folder: Path, implementations: tuple[str, ...]) -> None:
+def work(rank: int, folder: Path, names: tuple[str, ...]) -> None:
     warnings.simplefilter("error")
     tiled.TILE = 4  # several tiles a block
     distributed.init_process_group(
@@ -150,8 +160,8 @@ def work(rank: int, folder: Path, implementations: tuple[str, ...]) -> None:
     groups[4] = distributed.group.WORLD
     answers = {
         "trained": {
-            (impl, cut): trained_in(groups[len(cut)], cut, impl)
-            for impl in implementations
+            (name, cut): trained_in(groups[len(cut)], cut, name)
+            for name in names
             for cut in CUTS
             if rank < len(cut)
         },
@@ -162,14 +172,13 @@ def work(rank: int, folder: Path, implementations: tuple[str, ...]) -> None:
     distributed.destroy_process_group()
 
 
-def launch(folder: str, *implementations: str) -> int:
+def launch(folder: str, *names: str) -> int:
     """Starts the processes, waits for them, and gives the worst exit code."""
     torch.set_num_threads(1)
     # Forked, so that torch is imported once. The parent has started no thread.
     context = multiprocessing.get_context("fork")
     processes = [
-        context.Process(target=work, args=(rank, Path(folder), implementations))
-        for rank in range(WORLD)
+        context.Process(target=work, args=(rank, Path(folder), names)) for rank in range(WORLD)
     ]
     for process in processes:
         process.start()
