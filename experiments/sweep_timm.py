@@ -35,6 +35,11 @@ RESULTS = Path(__file__).parent / "results" / "sweep_timm.csv"
 COLUMNS = ("architecture", "outcome", "parameters", "blocks", "pixels", "seconds", "timm")
 SWIN = {"img_size": 64, "embed_dim": 32, "depths": (1, 1, 1, 1), "num_heads": (2, 2, 2, 2)}
 PLAIN = {"embed_dim": 64, "depth": 2, "num_heads": 4}
+# Part of a name -> what its architecture needs beside, or cannot have otherwise.
+SPECIAL = {
+    "sapiens2": {"num_kv_heads": 4},  # a list of the full depth otherwise
+    "_mci_": {"embed_dim": 768, "num_heads": 12},  # its stem's width is fixed
+}
 LARGEST = 100_000_000
 
 
@@ -45,6 +50,9 @@ def small_network(name: str) -> nn.Module:
         arguments["window_size"] = 2
     if not name.startswith("swin"):
         arguments["img_size"] = 4 * patch_of(name)
+    for part, needed in SPECIAL.items():
+        if part in name:
+            arguments |= needed
     torch.manual_seed(0)
     network: nn.Module = timm.create_model(name, num_classes=5, **arguments)
     size = sum(p.numel() for p in network.parameters())
