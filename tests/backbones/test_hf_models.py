@@ -220,9 +220,7 @@ def test_a_type_without_a_row_tells_of_itself(
         wanted = expected(TINY[name], folders[name], images(SIZE), "cls")
         torch.testing.assert_close(features, wanted, **CLOSE)
         assert [n for n, _ in backbone.final()[0].named_parameters()] == ["weight", "bias"]
-    assert "type 'swin' have no list of blocks or no patches that lacvit knows" in refusal(
-        folders["swin"]
-    )
+    assert "which is not a token for each patch of 4." in refusal(folders["swin"])
 
 
 @pytest.mark.parametrize(

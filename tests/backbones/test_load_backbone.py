@@ -231,7 +231,7 @@ def test_a_pool_that_a_timm_model_lacks_is_refused() -> None:
         ("swinv2_tiny_window8_256", (32, 64)),
     ],
 )
-@pytest.mark.filterwarnings("ignore:torch.searchsorted")  # timm's, as it resizes BEiT's table
+@pytest.mark.filterwarnings("ignore::UserWarning")  # timm's own, as it resizes BEiT's table
 def test_a_saved_timm_folder_gives_timms_own_features(
     name: str, sizes: tuple[int, int], tmp_path: Path
 ) -> None:
@@ -246,7 +246,8 @@ def test_a_saved_timm_folder_gives_timms_own_features(
         parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
     timm_models.timm.models.save_for_hf(network, tmp_path, safe_serialization=True)
     for size in sizes:
-        backbone = load_backbone(f"timm:{tmp_path}", image_size=size).eval()
+        asked = None if size == 32 else size  # 32 is what the folder was saved with
+        backbone = load_backbone(f"timm:{tmp_path}", image_size=asked).eval()
         assert backbone.input_spec.size == size
         origin = timm_models.timm.create_model(
             f"local-dir:{tmp_path}", pretrained=True, img_size=size

@@ -53,8 +53,9 @@ def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
     if image_size is not None:
         _check_multiple(source, image_size)
     network = _create(source, arguments, image_size)
-    size = {} if image_size is None else {"img_size": image_size}
-    described = resolve_model_data_config(network, args=size)
+    stored = arguments.get("img_size")  # as the folder was saved, where no other is asked for
+    size = stored[0] if isinstance(stored, list | tuple) else stored
+    described = resolve_model_data_config(network, args={"img_size": size} if size else {})
     spec = InputSpec(
         size=described["input_size"][-1],
         mean=described["mean"],
@@ -120,8 +121,8 @@ def _strict(spec: str) -> Iterator[None]:
     logger.setLevel(logging.INFO)
     propagates, logger.propagate = logger.propagate, False
     try:
-        with warnings.catch_warnings():  # of timm's resizing of relative positions; nothing to do
-            warnings.filterwarnings("ignore", message=r"torch\.searchsorted")
+        with warnings.catch_warnings():  # of timm's own code, about which a user can do nothing
+            warnings.simplefilter("ignore", UserWarning)
             yield
     finally:
         logger.removeHandler(listener)
@@ -139,8 +140,8 @@ def _check_multiple(source: TimmSource, image_size: int) -> None:
     patch: int = patches if isinstance(patches, int) else patches[0]
     if image_size % patch:
         raise InputError(
-            f"{source.spec} cuts images into patches of {patch} pixels, of which {image_size} is no "
-            f"multiple. Use --image-size {max(1, round(image_size / patch)) * patch}."
+            f"{source.spec} cuts images into patches of {patch} pixels, of which {image_size} is "
+            f"no multiple. Use --image-size {max(1, round(image_size / patch)) * patch}."
         )
 
 
