@@ -205,6 +205,8 @@ def test_a_value_out_of_range_is_refused(key: str, value: object, said: str) -> 
         ("lacvit", "cross_entropy.lr", 0.1, "whose stages are contrastive, head"),
         ("linear-probe", "views.flip", 0.0, "which leaves the backbone as it is"),
         ("linear-probe", "backbone.trainable", "last-1", "which leaves the backbone as it is"),
+        ("linear-probe", "backbone.drop_path", 0.1, "which leaves the backbone as it is"),
+        ("lacvit", "backbone.lora_rank", 4, "without --trainable lora"),
         ("lacvit", "head.lr", 0.1, "head.solver=exact; set head.solver=sgd."),
     ],
 )

@@ -15,6 +15,13 @@ from lacvit.config.settings import RunSettings
 from lacvit.errors import InputError
 
 STAGE_SECTIONS = ("contrastive", "cross_entropy", "head")
+# What nothing reads where the backbone is left as it is.
+OF_ITS_TRAINING = (
+    "backbone.trainable",
+    "backbone.lora_rank",
+    "backbone.drop_path",
+    "backbone.gradient_checkpointing",
+)
 
 
 def all_keys(model: type[BaseModel] = RunSettings, prefix: str = "") -> dict[str, str]:
@@ -159,12 +166,14 @@ def _unusable(name: str, arm: Arm, given: Mapping[str, object], asked: Iterable[
                 f"leave it out or choose another method."
             )
         elif not arm.trains_encoder and (
-            key == "backbone.trainable" or (section == "views" and not live)
+            key in OF_ITS_TRAINING or (section == "views" and not live)
         ):
             faults.append(
                 f"{key} has no effect with --method {name}, which leaves the backbone as it is; "
                 f"leave it out or choose another method."
             )
+        elif key == "backbone.lora_rank" and given.get("backbone.trainable") != "lora":
+            faults.append(f"{key} has no effect without --trainable lora; leave it out.")
         elif exact and key in ("head.lr", "head.batch_size"):
             faults.append(f"{key} has no effect with head.solver=exact; set head.solver=sgd.")
     return faults
