@@ -206,7 +206,7 @@ def test_a_value_out_of_range_is_refused(key: str, value: object, said: str) -> 
         ("linear-probe", "views.flip", 0.0, "which leaves the backbone as it is"),
         ("linear-probe", "backbone.trainable", "last-1", "which leaves the backbone as it is"),
         ("linear-probe", "backbone.drop_path", 0.1, "which leaves the backbone as it is"),
-        ("lacvit", "backbone.lora_rank", 4, "without --trainable lora"),
+        ("lacvit", "backbone.lora_rank", 4, "has no effect with --trainable all"),
         ("lacvit", "head.lr", 0.1, "head.solver=exact; set head.solver=sgd."),
     ],
 )

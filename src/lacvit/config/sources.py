@@ -173,7 +173,8 @@ def _unusable(name: str, arm: Arm, given: Mapping[str, object], asked: Iterable[
                 f"leave it out or choose another method."
             )
         elif key == "backbone.lora_rank" and given.get("backbone.trainable") != "lora":
-            faults.append(f"{key} has no effect without --trainable lora; leave it out.")
+            trainable = given.get("backbone.trainable", "all")
+            faults.append(f"{key} has no effect with --trainable {trainable}; leave it out.")
         elif exact and key in ("head.lr", "head.batch_size"):
             faults.append(f"{key} has no effect with head.solver=exact; set head.solver=sgd.")
     return faults
