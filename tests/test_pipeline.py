@@ -290,6 +290,8 @@ def test_max_time_shortens_the_schedule(digits: Path, tmp_path: Path) -> None:
         ),
         ({"backbone.spec": "timm:vit_tiny.augreg"}, "pets-lacvit-timm-vit_tiny.augreg-s0"),
         ({"backbone.spec": "file:/a/mae.pth?heads=3"}, "pets-lacvit-mae-s0"),
+        ({"backbone.spec": "hf:facebook/vit-mae-base"}, "pets-lacvit-hf-facebook-vit-mae-base-s0"),
+        ({"backbone.spec": "hf:/home/me/mine"}, "pets-lacvit-mine-s0"),
     ],
 )
 def test_default_output(changes: dict[str, object], name: str) -> None:

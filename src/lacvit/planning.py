@@ -75,7 +75,8 @@ def default_output(settings: RunSettings) -> Path:
     data = Path(settings.data.path or "data").resolve().stem
     spec = settings.backbone.spec
     source, _, name = spec.partition(":")
-    short = Path(name.partition("?")[0]).stem if source in ("file", "run") else spec
+    place = Path(name.partition("?")[0])
+    short = place.stem if source in ("file", "run") or place.is_absolute() else spec
     safe = re.sub(r"[^\w.-]+", "-", short)
     return Path("runs") / f"{data}-{arm_of(settings)}-{safe}-s{settings.seed}"
 
