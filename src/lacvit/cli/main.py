@@ -20,6 +20,7 @@ COMMANDS = {
     "predict": "Label images with a trained model.",
     "evaluate": "Measure a trained model on labelled images.",
     "compare": "Find out which method is best on your own images.",
+    "check": "Say what lacvit understands of labelled images.",
     "report": "Make the report of a run again.",
     "backbones": "List the backbones that can be named, or inspect a checkpoint.",
 }

@@ -19,12 +19,14 @@ AT_A_TIME = 1024  # images handed to the threads at once
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with one image, and what happens to it."""
+    """One thing that is wrong with one image, and what happens to it in training."""
 
     kind: str
     path: str
     action: str
     reason: str
+    split: str | None = None
+    of: str | None = None  # the image that a duplicate repeats
 
 
 def find_unreadable(records: ImageRecords, workers: int = 1) -> list[Fault]:

@@ -1,0 +1,79 @@
+"""``lacvit check``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from enum import StrEnum
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lacvit.data.inventory import Inventory
+
+SHOWN = 20  # faults of one kind that the text names; JSON has all
+
+
+class Format(StrEnum):
+    """How the answer is written."""
+
+    text = "text"
+    json = "json"
+
+
+def check(
+    data: Annotated[str, typer.Argument(help="Labelled images, as for lacvit train.")],
+    form: Annotated[
+        Format, typer.Option("--format", help="For people, or for programs.")
+    ] = Format.text,
+    root: Annotated[
+        Path | None, typer.Option(help="Where a set given by its name lies (cifar10, cub200, ...).")
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Let torchvision fetch that set into --root.")
+    ] = False,
+) -> None:
+    """Say what lacvit understands of labelled images: splits, classes, counts, faults.
+
+    Every image is decoded once. Unreadable files are named, and exact duplicates (equal pixels)
+    within a split and across splits. Nothing is changed.
+    """
+    if download:
+        from lacvit.downloads import fetch
+
+        fetch(data, root)
+    from lacvit.data.inventory import take_inventory
+
+    found = take_inventory(data, root, workers=min(8, os.cpu_count() or 1))
+    if form == Format.json:
+        print(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(_lines(found)))
+
+
+def _lines(found: Inventory) -> Iterator[str]:
+    for split, count in found.splits.items():
+        here = sum(counts[split] > 0 for counts in found.classes.values())
+        drawn = " (drawn from the others, as lacvit train does)" * (split in found.drawn)
+        yield f"{split + ':':<6} {count:,} images in {here} of {len(found.classes)} classes{drawn}"
+    width = max(len("class"), *map(len, found.classes))
+    yield ""
+    yield f"{'class':<{width}}  " + "  ".join(f"{split:>7}" for split in found.splits)
+    for name, counts in found.classes.items():
+        yield f"{name:<{width}}  " + "  ".join(f"{count:>7,}" for count in counts.values())
+    yield ""
+    for notice in found.notices:
+        yield f"Note: {notice}"
+    if not found.faults:
+        yield "No faults: every image can be read, and no two have the same pixels."
+    for kind, group in groupby(found.faults, key=lambda fault: fault.kind):
+        faults = list(group)
+        yield f"{kind}: {len(faults)}"
+        for fault in faults[:SHOWN]:
+            yield f"  {fault.path}: {fault.action}; {fault.reason}"
+        if len(faults) > SHOWN:
+            yield f"  and {len(faults) - SHOWN} more; --format json lists all"
