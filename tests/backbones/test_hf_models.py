@@ -261,6 +261,24 @@ def test_models_that_transformers_cannot_build_are_refused(
     assert said in refusal(tmp_path)
 
 
+class Malicious:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_nothing_runs(tmp_path: Path) -> None:
+    folder = save(TINY["vit"].make(), tmp_path / "vit")
+    (folder / "model.safetensors").unlink()
+    torch.save({"layernorm.weight": Malicious(tmp_path / "ran")}, folder / "pytorch_model.bin")
+    assert refusal(folder).startswith(f"hf:{folder} cannot be loaded: ")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path) == f"{tmp_path} has no config.json: it is no model of transformers."
     assert "There is no folder" in refusal(tmp_path / "missing")

@@ -1,5 +1,6 @@
 """Specs of backbones, timm's models, and pico, without network."""
 
+import ast
 import copy
 import io
 import json
@@ -33,6 +34,7 @@ from lacvit.backbones import (
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
 from lacvit.model import Classifier
+from test_layers import FILES, imports
 
 SPEC = InputSpec(size=160, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 ORIGIN = Origin(spec="timm:x", format="timm")
@@ -418,6 +420,24 @@ def test_without_transformers_the_message_says_what_to_install(
         "Models of Hugging Face (hf:) need transformers, which is not installed. Install it with: "
         "pip install 'lacvit[hf]'"
     )
+
+
+def test_nobody_pays_for_transformers_or_peft_unasked() -> None:
+    """They are imported by name where they are used, and only hf_models speaks to transformers."""
+    for path in FILES:
+        named = set(imports(ast.parse(path.read_text(encoding="utf-8"))))
+        assert not {name for name in named if name.split(".")[0] == "peft"}, path
+        if path.name != "hf_models.py":
+            assert "transformers" not in {name.split(".")[0] for name in named}, path
+        assert not {name for name in named if name.startswith("lacvit.backbones.hf_models")}, path
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin"])
+def test_a_pickle_of_timm_that_would_run_code_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"architecture": "test_vit", "pretrained_cfg": {}}')
+    torch.save({"model": threading.Lock}, tmp_path / name)
+    text = refusal(f"timm:{tmp_path}")
+    assert f"{tmp_path / name} of timm:{tmp_path} would run code when loaded" in text
 
 
 # --- run: --------------------------------------------------------------------------------------

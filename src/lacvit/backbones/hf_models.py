@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -232,7 +233,7 @@ def _read_weights(folder: Path, config: Any, spec: str) -> tuple[Any, dict[str, 
                 trust_remote_code=False,
                 **_construction(config.model_type),
             )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, UnpicklingError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{spec} cannot be loaded: {said}") from error
     return tower, found

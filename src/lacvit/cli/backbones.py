@@ -41,7 +41,7 @@ OF_TRANSFORMERS = (
     Listed("hf:google/siglip-base-patch16-224", 92_900_000, 224, "apache-2.0", ""),
     Listed("hf:microsoft/swinv2-tiny-patch4-window8-256", 27_600_000, 256, "apache-2.0", ""),
 )
-PICO = Listed("pico", 2_000_000, 32, "imagenet, non-commercial", "")
+PICO = Listed("pico", 1_216_640, 32, "imagenet, non-commercial", "")
 FORMS = (
     "Also: hf:ORG/NAME or hf:FOLDER (any ViT of transformers), timm:hf-hub:ORG/NAME, timm:FOLDER, "
     "file:PATH (lacvit backbones inspect PATH), run:DIR."
