@@ -159,4 +159,5 @@ def _class_sums(z_ND: Tensor, class_index_N: Tensor, n_classes: int) -> tuple[Te
         z_RD = z_ND[rows].to(wide)
         sum_KD.index_add_(0, class_index_N[rows], z_RD)
         square_K.index_add_(0, class_index_N[rows], z_RD.square().sum(dim=1))
-    return sum_KD, sum_KD.square().sum(dim=1) - square_K
+    # The norm's square, since that makes no second tensor of K x D.
+    return sum_KD, torch.linalg.vector_norm(sum_KD, dim=1).square() - square_K

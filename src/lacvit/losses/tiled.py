@@ -62,7 +62,7 @@ def repulsion(
     exponentials = _exponentials_fit(z_ND, temperature)
     log_denominator_R = log_denominator_N[first : first + len(z_RD)]
     share_R, share_N = torch.exp(-log_denominator_R), torch.exp(-log_denominator_N)
-    weight = z_ND.new_empty(min(TILE, len(z_ND)) ** 2)
+    weight = z_ND.new_empty(_side(z_ND) ** 2)
     for tile in _tiles(z_RD, z_ND, first, temperature, exponentials, kept, keep=False):
         weight_PQ = weight[: tile.values_PQ.numel()].view(tile.values_PQ.shape)
         if exponentials:
@@ -115,10 +115,11 @@ def _tiles(
     added there (do not write into them). The others share a buffer, and each is gone when the next
     is asked for.
     """
-    buffer = z_ND.new_empty(min(TILE, len(z_ND)) ** 2)
+    side = _side(z_ND)
+    buffer = z_ND.new_empty(side**2)
     scale = (LOG2_E if exponentials else 1.0) / temperature  # exp2 is the faster exponential
     room = KEPT_BYTES if keep and kept is not None else 0
-    for number, (rows, columns, mirror) in enumerate(_cut(len(z_RD), len(z_ND), first)):
+    for number, (rows, columns, mirror) in enumerate(_cut(len(z_RD), len(z_ND), first, side)):
         if kept is not None and number < len(kept):
             yield _Tile(rows, columns, mirror, kept[number])
             continue
@@ -136,16 +137,22 @@ def _tiles(
         yield _Tile(rows, columns, mirror, tile_PQ)
 
 
-def _cut(n_rows: int, n: int, first: int) -> Iterator[tuple[slice, slice, slice | None]]:
+def _side(z_ND: Tensor) -> int:
+    """Rows and columns of a tile, at most."""
+    return min(TILE, len(z_ND))
+
+
+def _cut(n_rows: int, n: int, first: int, side: int) -> Iterator[tuple[slice, slice, slice | None]]:
     """Rows, columns and mirror of each tile: among own rows the upper triangle, then the rest."""
-    own = list(_blocks(0, n_rows))
+    own = _blocks(0, n_rows, side)
+    others = [*_blocks(0, first, side), *_blocks(first + n_rows, n, side)]
     for i, rows in enumerate(own):
         for mirror in own[i:]:
             columns = slice(mirror.start + first, mirror.stop + first)
             yield rows, columns, None if mirror == rows else mirror
-        for columns in (*_blocks(0, first), *_blocks(first + n_rows, n)):
+        for columns in others:
             yield rows, columns, None
 
 
-def _blocks(start: int, stop: int) -> Iterator[slice]:
-    return (slice(s, min(s + TILE, stop)) for s in range(start, stop, TILE))
+def _blocks(start: int, stop: int, side: int) -> list[slice]:
+    return [slice(s, min(s + side, stop)) for s in range(start, stop, side)]
