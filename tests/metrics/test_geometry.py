@@ -1,154 +1,114 @@
+import tracemalloc
+from functools import partial
+
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from clouds import classes, simplex
 
 from lacvit.errors import InputError
-from lacvit.metrics.geometry import effective_rank, iso_score, mean_cosine, participation_ratio
+from lacvit.metrics import cone, dimension, hubness, separation, similarity, spectrum, uniformity
+from lacvit.metrics import geometry as geometry_module
+from lacvit.metrics.collapse import LinearHead, neural_collapse
+from lacvit.metrics.geometry import SHRINKAGE, geometry
 
-MEASURES = {
-    "mean_cosine": mean_cosine,
-    "mean_cosine centred": lambda x: mean_cosine(x, centre=True),
-    "effective_rank": effective_rank,
-    "effective_rank uncentred": lambda x: effective_rank(x, centre=False),
-    "participation_ratio": participation_ratio,
-    "iso_score": iso_score,
-}
-SHIFT_INVARIANT = ["mean_cosine centred", "effective_rank", "participation_ratio", "iso_score"]
+DEFAULT = {
+    "mean_cosine", "mean_cosine_centred", "iso_score", "iso_score_within", "alignment",
+    "uniformity", "cdnv", "hubness_skewness", "cka",
+}  # fmt: skip
 
 
-@st.composite
-def clouds(draw):
-    """Gaussian clouds of any shape, stretched along their axes and moved off the origin."""
-    n, d = draw(st.integers(3, 30)), draw(st.integers(2, 12))
-    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    stretch = 10.0 ** random.uniform(-draw(st.sampled_from([0, 1, 3])), 0, size=d)
-    return random.normal(size=(n, d)) * stretch + draw(st.sampled_from([0.0, 1.0, 5.0]))
-
-
-def simplex(n_classes, per_class, d):
-    corners = np.eye(n_classes, d) - np.eye(n_classes, d).mean(axis=0)
-    return np.repeat(corners, per_class, axis=0)
-
-
-def published_iso_score(x):
-    """The steps of Rudman et al. 2022, algorithm 1, with eigenvalues."""
-    d = x.shape[1]
-    spectrum = np.linalg.eigvalsh(np.cov(x, rowvar=False)).clip(min=0)
-    spectrum = np.sqrt(d) * spectrum / np.linalg.norm(spectrum)
-    defect = np.linalg.norm(spectrum - 1) / np.sqrt(2 * (d - np.sqrt(d)))
-    return ((d - defect**2 * (d - np.sqrt(d))) ** 2 - d) / (d * (d - 1))
-
-
-@given(clouds())
-def test_iso_score_equals_its_published_steps(x):
-    assert iso_score(x) == pytest.approx(published_iso_score(x), abs=1e-9)
-
-
-@given(clouds(), st.booleans())
-def test_mean_cosine_equals_the_full_matrix(x, centre):
-    y = x - x.mean(axis=0) if centre else x
-    unit = y / np.linalg.norm(y, axis=1, keepdims=True)
-    cosines = unit @ unit.T
-    expected = cosines[~np.eye(len(x), dtype=bool)].mean()
-    assert mean_cosine(x, centre=centre) == pytest.approx(expected, abs=1e-12)
-
-
-@given(clouds(), st.booleans())
-def test_effective_rank_equals_the_singular_values(x, centre):
-    singular = np.linalg.svd(x - x.mean(axis=0) if centre else x, compute_uv=False)
-    share = singular[singular > 1e-12 * singular[0]] / singular.sum()
-    expected = np.exp(-(share * np.log(share)).sum())
-    # singular values below 1e-8 of the largest are lost: each is worth 1e-8 ln(1e8) of entropy
-    assert effective_rank(x, centre=centre) == pytest.approx(expected, rel=1e-6)
-
-
-@given(clouds())
-def test_bounds_and_order(x):
-    n, d = x.shape
-    ratio, rank = participation_ratio(x), effective_rank(x)
-    assert 1 - 1e-9 <= ratio <= rank + 1e-9
-    assert rank <= min(n - 1, d) + 1e-9
-    assert effective_rank(x, centre=False) <= min(n, d) + 1e-9
-    assert 0 <= iso_score(x) <= (min(n - 1, d) - 1) / (d - 1) + 1e-9
-    for centre in (False, True):
-        assert -1 / (n - 1) - 1e-9 <= mean_cosine(x, centre=centre) <= 1 + 1e-9
-
-
-@given(clouds(), st.integers(0, 2**32 - 1))
-@pytest.mark.parametrize("name", MEASURES)
-def test_rotation_scale_and_order_move_nothing(name, x, seed):
-    random = np.random.default_rng(seed)
-    rotation = np.linalg.qr(random.normal(size=(x.shape[1], x.shape[1])))[0]
-    changed = 1e-3 * random.permutation(x) @ rotation
-    assert MEASURES[name](changed) == pytest.approx(MEASURES[name](x), rel=1e-6, abs=1e-6)
-
-
-@given(clouds())
-@pytest.mark.parametrize("name", SHIFT_INVARIANT)
-def test_an_offset_moves_only_what_it_should(name, x):
-    assert MEASURES[name](x + 3) == pytest.approx(MEASURES[name](x), rel=1e-6, abs=1e-6)
-
-
-@pytest.mark.parametrize("n_classes", [2, 3, 10])
-def test_a_collapsed_simplex(n_classes):
-    x = simplex(n_classes, per_class=6, d=16)
-    n = len(x)
-    assert mean_cosine(x) == pytest.approx(-1 / (n - 1))
-    assert effective_rank(x) == pytest.approx(n_classes - 1, rel=1e-6)
-    assert participation_ratio(x) == pytest.approx(n_classes - 1)
-    assert iso_score(x) == pytest.approx((n_classes - 2) / 15)
-
-
-def test_cone_and_spectrum_are_two_things():
+def test_every_figure_is_that_of_its_function():
+    x, labels = classes(0, n=120)
+    reference = classes(1, n=120)[0]
     random = np.random.default_rng(0)
-    offset = np.eye(64)[0] * 8
-    x = random.normal(size=(20_000, 64)) + offset
-    assert mean_cosine(x) == pytest.approx(0.5, abs=0.01)  # |mean|^2 / (|mean|^2 + 64)
-    assert iso_score(x) > 0.99
-    assert abs(mean_cosine(x, centre=True)) < 1e-3
+    head = LinearHead(random.normal(size=(4, 12)), random.normal(size=4))
+    collapse = neural_collapse(x, labels, head=head)
+    hubs, inner = hubness.hubness(x), dimension.intrinsic_dimension(x)
+    within, between = cone.cosine_within_and_between(x, labels)
+    expected = vars(collapse) | {
+        "mean_cosine": cone.mean_cosine(x),
+        "mean_cosine_centred": cone.mean_cosine(x, centre=True),
+        "cosine_within": within,
+        "cosine_between": between,
+        "partition_isotropy": cone.partition_isotropy(x),
+        "iso_score": spectrum.iso_score(x),
+        "iso_score_within": spectrum.iso_score(x, labels),
+        "iso_score_star": spectrum.iso_score_star(x, shrinkage=SHRINKAGE),
+        "participation_ratio": spectrum.participation_ratio(x),
+        "participation_ratio_within": spectrum.participation_ratio(x, labels),
+        "effective_rank": spectrum.effective_rank(x),
+        "rank_me": spectrum.rank_me(x),
+        "alignment": uniformity.alignment(x, labels),
+        "uniformity": uniformity.uniformity(x).value,
+        "class_separation": separation.class_separation(x, labels),
+        "silhouette": separation.silhouette(x, labels).value,
+        "cka": similarity.linear_cka(x, reference, debiased=True),
+        "cka_biased": similarity.linear_cka(x, reference),
+        "hubness_skewness": hubs.skewness.value,
+        "hubness_robin_hood": hubs.robin_hood.value,
+        "antihubs": hubs.antihubs.value,
+        "dimension_mle": inner.mle.value,
+        "dimension_two_nn": inner.two_nn.value,
+    }
+    found = geometry(x, labels, reference_ND=reference, head=head, extended=True)
+    assert found == pytest.approx(expected)
+    short = geometry(x, labels, reference_ND=reference)
+    assert short.keys() == DEFAULT
+    assert short == pytest.approx({name: expected[name] for name in DEFAULT})
 
 
-@pytest.mark.parametrize("value", [0.0, 0.1, -1e30, 1e-30])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_identical_rows_have_rank_zero(value, dtype):
-    x = np.full((1000, 7), value, dtype=dtype)
-    assert effective_rank(x) == participation_ratio(x) == iso_score(x) == 0.0
-    if value:
-        assert mean_cosine(x) == pytest.approx(1.0)
+def test_tight_classes_and_isotropy_pull_apart():
+    """At the optimum of the contrastive loss the cone is gone and the spectrum is poor."""
+    found = geometry(simplex(10, 20, 64), np.repeat(np.arange(10), 20))
+    assert found["mean_cosine"] == pytest.approx(-1 / 199)
+    assert found["iso_score"] == pytest.approx(8 / 63)
+    assert found["alignment"] == found["cdnv"] == pytest.approx(0)
 
 
-@pytest.mark.parametrize("scale", [1e-200, 1e200])
-@pytest.mark.parametrize("name", MEASURES)
-def test_the_scale_of_the_input_cannot_overflow(name, scale):
-    x = np.random.default_rng(0).normal(size=(50, 8))
-    assert MEASURES[name](scale * x) == pytest.approx(MEASURES[name](x))
+@pytest.mark.parametrize("reference", [None, np.ones((30, 3))])
+def test_what_is_not_defined_is_left_out(reference):
+    one_class = geometry(np.eye(30) + 0.1, np.zeros(30), reference_ND=reference, extended=True)
+    assert {"mean_cosine", "iso_score", "alignment"} <= one_class.keys()
+    assert not {"cdnv", "nc1", "silhouette", "cosine_between", "cka"} & one_class.keys()
+    collapsed = geometry(np.ones((30, 4)), np.arange(30) % 3, reference_ND=reference, extended=True)
+    assert collapsed["mean_cosine"] == pytest.approx(1)
+    assert not {"mean_cosine_centred", "cdnv", "nc1", "cka", "dimension_mle"} & collapsed.keys()
+    assert np.isfinite([*one_class.values(), *collapsed.values()]).all()
+    few = geometry(np.eye(3), np.arange(3), extended=True)
+    assert not {"hubness_skewness", "alignment", "dimension_mle"} & few.keys()
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
-@pytest.mark.parametrize("name", MEASURES)
-def test_the_arithmetic_is_in_float64(name, dtype):
-    x = (np.random.default_rng(0).normal(size=(50, 8)) + 5).astype(dtype)
-    assert MEASURES[name](x) == MEASURES[name](x.astype(np.float64))
+def test_sampled_figures_come_with_their_error(monkeypatch):
+    x, labels = classes(0, n=300, d=4)
+    monkeypatch.setattr(uniformity, "EXACT_ROWS", 100)
+    few_pairs = partial(uniformity.uniformity, pairs=500)
+    monkeypatch.setattr(geometry_module, "uniformity", few_pairs)
+    found = geometry(x, labels, seed=4)
+    assert found.keys() == DEFAULT - {"cka"} | {"uniformity_error"}
+    other = geometry(x, labels, seed=5)
+    assert found["uniformity"] == few_pairs(x, seed=4).value != other["uniformity"]
 
 
-@pytest.mark.parametrize("name", MEASURES)
-def test_faults_are_named(name):
-    good = np.ones((3, 4)) + np.eye(3, 4)
-    bad = good.copy()
-    bad[1, 2] = np.nan
-    with pytest.raises(InputError, match=r"features: row 1 of 3 is not finite \(1 such rows\)"):
-        MEASURES[name](bad)
-    with pytest.raises(InputError, match="features have 1 rows; at least 2 are needed"):
-        MEASURES[name](good[:1])
-    with pytest.raises(InputError, match=r"features have shape \(3,\); expected \(N, D\)"):
-        MEASURES[name](np.ones(3))
+def test_the_input_is_neither_copied_nor_changed():
+    x = np.random.default_rng(0).normal(size=(60_000, 32)).astype(np.float32)
+    x.flags.writeable = False
+    labels = np.arange(60_000) % 10
+    tracemalloc.start()
+    spectrum.iso_score(x, labels)
+    cone.mean_cosine(x, centre=True)
+    similarity.linear_cka(x, x, debiased=True)
+    cone.partition_isotropy(x)
+    uniformity.uniformity(x, pairs=1000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < x.nbytes / 2  # the rows in float64 are twice x.nbytes
 
 
-def test_a_row_without_direction_has_no_cosine():
-    with pytest.raises(InputError, match="features: row 1 of 2 is all zeros"):
-        mean_cosine(np.array([[1.0, 0.0], [0.0, 0.0]]))
-    with pytest.raises(InputError, match="features after centring: row 0 of 3 is all zeros"):
-        mean_cosine(np.array([[1.0, 1.0], [2.0, 1.0], [0.0, 1.0]]), centre=True)
+def test_faults_are_named():
+    x, labels = classes(0)
+    with pytest.raises(InputError, match="features: row 0 of 90 is all zeros"):
+        geometry(x * (np.arange(90) > 0)[:, None], labels)
+    with pytest.raises(InputError, match="reference features 89"):
+        geometry(x, labels, reference_ND=x[:-1])
     with pytest.raises(InputError, match="IsoScore needs at least 2"):
-        iso_score(np.ones((3, 1)))
+        geometry(x[:, :1], labels)

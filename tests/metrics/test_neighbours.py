@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lacvit.errors import InputError
 from lacvit.metrics import neighbours
-from lacvit.metrics.neighbours import knn_accuracy, knn_predict
+from lacvit.metrics.neighbours import knn_accuracies, knn_accuracy, knn_predict, nearest_rows
 
 
 def dense_prediction(train, train_labels, queries, k, temperature):
@@ -27,7 +27,7 @@ def dense_prediction(train, train_labels, queries, k, temperature):
     return np.array(predictions)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     n_train=st.integers(1, 60),
@@ -47,6 +47,46 @@ def test_tiles_equal_the_definition(seed, n_train, n, k, temperature, tile):
     np.testing.assert_array_equal(
         got, dense_prediction(train, train_labels, queries, k, temperature)
     )
+
+
+@pytest.mark.parametrize("k", [4, 70])
+@pytest.mark.parametrize("tile", [2, 16, 1000])
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("order", [1, -1])
+def test_nearest_rows_equal_the_full_matrix(k, tile, own, order, monkeypatch):
+    """Rows sorted by their likeness to the queries are the worst case of keeping candidates."""
+    random = np.random.default_rng(0)
+    train = random.normal(size=(40, 5)) + 0.5
+    train = train[np.argsort(order * train.sum(axis=1))]
+    queries = train if own else random.normal(size=(30, 5)) + 0.5
+    monkeypatch.setattr(neighbours, "TRAIN_TILE", tile)
+    monkeypatch.setattr(neighbours, "QUERY_TILE", max(1, tile // 2))
+    cosines = (queries / np.linalg.norm(queries, axis=1)[:, None]) @ (
+        train / np.linalg.norm(train, axis=1)[:, None]
+    ).T
+    if own:
+        np.fill_diagonal(cosines, -np.inf)
+    rows = np.argsort(-cosines, axis=1)[:, : min(k, 40 - own)]
+    found = nearest_rows(train, None if own else queries, k=k)
+    np.testing.assert_array_equal(found.row_NK, rows)
+    np.testing.assert_allclose(found.cosine_NK, np.take_along_axis(cosines, rows, axis=1))
+
+
+def test_copies_are_neighbours_of_each_other_and_not_of_themselves():
+    found = nearest_rows(np.ones((5, 3), dtype=np.float32), k=4)
+    np.testing.assert_array_equal(
+        np.sort(found.row_NK, axis=1), [np.delete(np.arange(5), i) for i in range(5)]
+    )
+
+
+def test_several_k_from_one_search():
+    random = np.random.default_rng(0)
+    train, queries = random.normal(size=(2, 100, 6))
+    train_labels, labels = random.integers(0, 3, size=(2, 100))
+    found = knn_accuracies(train, train_labels, queries, labels, ks=(1, 7, 200))
+    assert found == {
+        k: knn_accuracy(train, train_labels, queries, labels, k=k) for k in (1, 7, 200)
+    }
 
 
 def test_each_row_is_its_own_nearest_neighbour():
@@ -101,6 +141,8 @@ ROWS, NUMBERS = np.ones((4, 3)), np.arange(4)
         (lambda: knn_predict(ROWS, NUMBERS, NUMBERS), r"features have shape \(4,\)"),
         (lambda: knn_predict(ROWS, NUMBERS, ROWS.astype(int)), "features are int64"),
         (lambda: knn_accuracy(ROWS, NUMBERS, ROWS, NUMBERS[:2]), r"labels of shape \(2,\)"),
+        (lambda: nearest_rows(ROWS, k=0), "k is 0; expected k >= 1"),
+        (lambda: nearest_rows(ROWS[:1], k=1), "1 training rows; expected at least two"),
     ],
 )
 def test_faults_are_named(call, message):

@@ -80,6 +80,7 @@ def geometry(
             row (its index is named), a reference or head that does not fit.
     """
     features_ND = checked_features(features_ND, "features", min_rows=2, zero_rows=False)
+    spectrum.two_dimensions(features_ND)
     classes_C, class_N = checked_labels(labels_N, len(features_ND))
     sums, squares = unit_sums(features_ND, class_N), scatter(features_ND, class_N)
     dimensions = features_ND.shape[1]

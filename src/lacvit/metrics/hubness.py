@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from lacvit.errors import InputError
+from lacvit.metrics._checks import checked_features
 from lacvit.metrics._passes import unit_rows
 from lacvit.metrics.estimate import Estimate, over_parts, parts_of
 from lacvit.metrics.neighbours import largest_products
@@ -36,9 +37,10 @@ class Hubness:
 def hubness(features_ND: Rows, *, k: int = NEIGHBOURS, seed: int = 0) -> Hubness:
     """Hubness by exact cosine neighbours (Radovanovic et al. 2010; Feldbauer et al. 2018).
 
-    It rises with the intrinsic dimension and with N, and spoils retrieval; tight classes and
-    centred embeddings have less of it. Rows evenly on a circle: 0, 0, 0. Which of several copies is
-    a neighbour is arbitrary, so copies alone can look like hubs. All rows up to 10,000;
+    Directions spread evenly have little of it in any dimension; a shared offset makes hubs of the
+    rows nearest to the mean, the more so the higher the intrinsic dimension, and centring removes
+    them. It spoils retrieval. Rows evenly on a circle: 0, 0, 0. Which of several copies is a
+    neighbour is arbitrary, so copies alone can look like hubs. All rows up to 10,000;
     above, the mean over two to four disjoint parts of 5,000 rows drawn by the seed, with the
     standard error over them: the hubness of 5,000 rows, not of all.
 
@@ -47,14 +49,14 @@ def hubness(features_ND: Rows, *, k: int = NEIGHBOURS, seed: int = 0) -> Hubness
     """
     if k < 1:
         raise InputError(f"k is {k}; expected k >= 1.")
-    unit_ND = unit_rows(features_ND, min_rows=k + 1)
-    figures = [_of_part(unit_ND[part], k) for part in parts_of(len(unit_ND), seed)]
+    features_ND = checked_features(features_ND, "features", min_rows=k + 1, zero_rows=False)
+    figures = [_of_part(features_ND[part], k) for part in parts_of(len(features_ND), seed)]
     skewness, robin_hood, antihubs = (over_parts(values) for values in zip(*figures, strict=True))
     return Hubness(skewness, robin_hood, antihubs)
 
 
-def _of_part(unit_ND: Rows, k: int) -> tuple[float, float, float]:
-    n = len(unit_ND)
+def _of_part(features_ND: Rows, k: int) -> tuple[float, float, float]:
+    n, unit_ND = len(features_ND), unit_rows(features_ND)
     chosen_NK = largest_products(unit_ND, unit_ND, k, own=True).row_NK
     times_N = np.bincount(chosen_NK.ravel(), minlength=n)
     skewness = float(stats.skew(times_N)) if np.ptp(times_N) else 0.0

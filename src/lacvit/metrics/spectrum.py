@@ -87,7 +87,9 @@ def iso_score(features_ND: Rows, labels_N: NDArray[Any] | None = None) -> float:
         InputError: fewer than two rows or dimensions, not one label a row, a non-finite row (its
             index is named).
     """
-    return iso_of(participation_ratio(_wide(features_ND), labels_N), np.shape(features_ND)[1])
+    return iso_of(
+        participation_ratio(two_dimensions(features_ND), labels_N), np.shape(features_ND)[1]
+    )
 
 
 def iso_score_star(
@@ -108,7 +110,9 @@ def iso_score_star(
     Raises:
         InputError: as `iso_score`; a shrinkage outside 0 to 1; a target of another shape.
     """
-    features_ND = checked_features(_wide(features_ND), "features", min_rows=2, zero_rows=True)
+    features_ND = checked_features(
+        two_dimensions(features_ND), "features", min_rows=2, zero_rows=True
+    )
     d = features_ND.shape[1]
     if not 0 <= shrinkage <= 1:
         raise InputError(f"shrinkage is {shrinkage}; expected a number from 0 to 1.")
@@ -166,7 +170,8 @@ def _gram(features_ND: Rows) -> Floats:
     return gram_DD
 
 
-def _wide(features_ND: Rows) -> Rows:
+def two_dimensions(features_ND: Rows) -> Rows:
+    """The features, if they have the two dimensions that IsoScore needs; else an InputError."""
     if np.ndim(features_ND) == 2 and np.shape(features_ND)[1] < 2:
         raise InputError("features have 1 dimension; IsoScore needs at least 2.")
     return features_ND
