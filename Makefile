@@ -52,6 +52,7 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.test
 	$(PY) benchmarks/data.py --quick
 	$(PY) benchmarks/step.py --quick
+	$(PY) benchmarks/loss.py --quick
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,383 @@
+"""The supervised contrastive loss beside its peers: time, memory, and the floor of its products.
+
+    python benchmarks/loss.py --supcontrast ../SupContrast --released ../LaCViT --memory-gb 14
+
+(--quick: a minute's version, nothing written. --device cuda: the GPU's cases.) Run it on a quiet
+machine, with OpenMP's default wait policy. The peers are pytorch-metric-learning, installed with
+the `test` extra, and two repositories that are read from where they lie: SupContrast's losses.py
+and the released LaCViT code's utils/losses.py. Without their paths they are left out.
+
+Every figure comes from a process of its own: one call to warm up, during which the growth of the
+resident memory is taken (from /proc: Linux only), then the median of 3 to 9 calls. Rows are unit
+vectors, two views of N/2 images; peers get them normalised, lacvit normalises them again. The
+number of classes is varied at 128 dimensions in float32, and is 100 elsewhere. A peer that would
+need more memory than --memory-gb is skipped, and its row says so.
+
+The floor: 4 N N D operations (scores, scores again, two products for the gradient, each symmetric
+pair once; a quarter of it for the forward pass alone), at the rate of torch.mm on tiles' shapes, in
+the dtype in which lacvit multiplies: float32, but bfloat16 on a GPU for bfloat16 rows.
+
+Writes benchmarks/results/loss.csv. Letters: N rows, D dimensions, V views, B images, T rows of a
+tile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.util
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from provenance import commit, device_name
+from torch import Tensor
+
+from lacvit.losses import supcon_loss, tiled
+
+RESULTS = Path(__file__).parent / "results" / "loss.csv"
+TEMPERATURE = 0.1
+ROUNDS, AT_LEAST, ENOUGH_SECONDS = 9, 3, 4.0
+# Matrices of N x N in float32 that a peer holds at its peak, forward and backward, as measured.
+HELD = {"pytorch-metric-learning": 11, "supcontrast": 8, "released": 8}
+# At D = 128, float32, forward and backward: times the speed of the fastest peer.
+SPEED_BARS = {1024: 3.0, 4096: 9.0, 8192: 8.5, 16384: 8.5}
+FLOOR_BAR, MEMORY_BARS = 0.85, {8192: 64, 32768: 128}
+COLUMNS = (
+    *("implementation", "n", "d", "classes", "dtype", "passes", "milliseconds", "extra_mb"),
+    *("rounds", "times_lacvit", "floor_ms", "share_of_floor", "note"),
+    *("load", "device", "threads", "torch", "commit"),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question: how long, and how much memory."""
+
+    n: int
+    d: int
+    classes: int
+    dtype: str = "float32"
+    passes: str = "both"
+    """"both": forward and backward; "forward": without a graph."""
+
+
+def cpu_cases() -> Iterator[Case]:
+    for n in (1024, 2048, 4096, 8192, 16384):
+        for passes in ("both", "forward"):
+            for classes in (10, 100, n // 2):
+                yield Case(n, 128, classes, "float32", passes)
+            yield Case(n, 768, 100, "float32", passes)
+            yield Case(n, 128, 100, "bfloat16", passes)
+            yield Case(n, 768, 100, "bfloat16", passes)
+
+
+def cuda_cases() -> Iterator[Case]:
+    for n in (4096, 16384, 65536):
+        for d in (128, 256, 768):
+            for dtype in ("bfloat16", "float32"):
+                yield Case(n, d, 100, dtype)
+                yield Case(n, d, 100, dtype, "forward")
+
+
+# Once, and lacvit alone: nothing else can hold these.
+LARGE = {
+    "cpu": (Case(32768, 128, 100), Case(131072, 128, 100)),
+    "cuda": (Case(1_000_000, 128, 1000, "bfloat16"),),
+}
+QUICK = (Case(1024, 128, 100), Case(2048, 128, 100), Case(2048, 128, 100, "float32", "forward"))
+Loss = Callable[[Tensor, Tensor], Tensor]  # (x_VBD, labels_B) -> scalar
+
+
+def lacvit_loss(impl: str) -> Loss:
+    def loss(x_VBD: Tensor, labels_B: Tensor) -> Tensor:
+        labels_N = labels_B.repeat(len(x_VBD))
+        return supcon_loss(x_VBD.flatten(0, 1), labels_N, temperature=TEMPERATURE, impl=impl)
+
+    return loss
+
+
+def metric_learning_loss() -> Loss:
+    from pytorch_metric_learning.losses import SupConLoss
+
+    module = SupConLoss(temperature=TEMPERATURE)
+    return lambda x_VBD, labels_B: module(x_VBD.flatten(0, 1), labels_B.repeat(len(x_VBD)))
+
+
+def repository_loss(file: Path, name: str) -> Loss:
+    """SupContrast's form of the loss: (B, V, D), and a factor that base_temperature takes away."""
+    spec = importlib.util.spec_from_file_location("peer", file)
+    if spec is None or spec.loader is None:
+        raise SystemExit(f"{file} is no Python file.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    loss = getattr(module, name)(temperature=TEMPERATURE, base_temperature=TEMPERATURE)
+    return lambda x_VBD, labels_B: loss(x_VBD.transpose(0, 1), labels_B)
+
+
+def build(implementation: str, path: str | None) -> Loss:
+    if implementation == "pytorch-metric-learning":
+        return metric_learning_loss()
+    if implementation == "supcontrast":
+        return repository_loss(Path(path or "") / "losses.py", "SupConLoss")
+    if implementation == "released":
+        return repository_loss(Path(path or "") / "utils" / "losses.py", "LaCViTLoss")
+    return lacvit_loss(implementation.removeprefix("lacvit "))
+
+
+def inputs(case: Case, device: str) -> tuple[Tensor, Tensor]:
+    """Unit rows around their class's centre, so that the softmax is neither flat nor one-hot."""
+    generator = torch.Generator().manual_seed(0)
+    n_images = case.n // 2
+    labels_B = torch.arange(n_images) % case.classes
+    centre_KD = torch.randn(case.classes, case.d, generator=generator)
+    x_VBD = torch.randn(2, n_images, case.d, generator=generator).add_(centre_KD[labels_B])
+    x_VBD /= torch.linalg.vector_norm(x_VBD, dim=2, keepdim=True)
+    return x_VBD.to(device, getattr(torch, case.dtype)), labels_B.to(device)
+
+
+class Memory:
+    """Growth of the peak over what was held at the start, in MB."""
+
+    def __init__(self, device: str) -> None:
+        self.cuda = device == "cuda"
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats()
+            self.start = torch.cuda.memory_allocated()
+        else:
+            Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+            self.start = self.status("VmRSS")
+
+    def status(self, field: str) -> int:
+        found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        assert found is not None
+        return int(found[1]) * 1024
+
+    def grown(self) -> float:
+        peak = torch.cuda.max_memory_allocated() if self.cuda else self.status("VmHWM")
+        return max(peak - self.start, 0) / 2**20
+
+
+def measure(case: Case, implementation: str, path: str | None, device: str) -> dict[str, Any]:
+    """Milliseconds, MB and the value of one implementation; runs in a process of its own."""
+    loss = build(implementation, path)
+
+    def call(x_VBD: Tensor, labels_B: Tensor) -> Tensor:
+        if case.passes == "forward":
+            with torch.no_grad():
+                value = loss(x_VBD, labels_B)
+        else:
+            x_VBD = x_VBD.detach().requires_grad_()
+            value = loss(x_VBD, labels_B)
+            value.backward()
+        return value.detach()
+
+    call(*inputs(replace(case, n=256, classes=64), device))  # loads what loads lazily
+    x_VBD, labels_B = inputs(case, device)
+    memory = Memory(device)
+    started = time.perf_counter()
+    value = float(call(x_VBD, labels_B))
+    extra_mb, first = memory.grown(), time.perf_counter() - started
+    times: list[float] = [first] if first > 10 * ENOUGH_SECONDS else []
+    while not times or (
+        times[0] < 10 * ENOUGH_SECONDS
+        and len(times) < ROUNDS
+        and (len(times) < AT_LEAST or sum(times) < ENOUGH_SECONDS)
+    ):
+        started = time.perf_counter()
+        call(x_VBD, labels_B)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    found = {"milliseconds": 1e3 * statistics.median(times), "rounds": len(times)}
+    return {**found, "extra_mb": extra_mb, "value": value}
+
+
+def measure_products(d: int, dtype: str, tile: int, device: str) -> dict[str, float]:
+    """Operations a second of torch.mm in the shapes of a tile: scores, and the gradient's."""
+    kind = getattr(torch, dtype)
+    z_TD = torch.randn(tile, d, device=device).to(kind)
+    scores_TT = torch.randn(tile, tile, device=device).to(kind)
+    out_TD = torch.empty_like(z_TD)
+    rates = {}
+    for name, product in (
+        ("scores", lambda: torch.mm(z_TD, z_TD.T, out=scores_TT)),
+        ("gradient", lambda: torch.mm(scores_TT, z_TD, out=out_TD)),
+    ):
+        times = []
+        while len(times) < 9:
+            started = time.perf_counter()
+            for _ in range(20):
+                product()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - started)
+        rates[name] = 20 * 2 * tile * tile * d / statistics.median(times[1:])
+    return rates
+
+
+def floor_ms(case: Case, rates: dict[str, float]) -> float:
+    """Each of the four parts is N N D operations: half the pairs, 2 D each."""
+    part = case.n * case.n * case.d
+    forward = part / rates["scores"]
+    return 1e3 * (
+        forward if case.passes == "forward" else 2 * forward + 2 * part / rates["gradient"]
+    )
+
+
+def in_a_fresh_process(request: dict[str, Any]) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--request", json.dumps(request)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    if run.returncode != 0:
+        said = run.stderr.strip().splitlines()
+        return {"note": f"failed: {said[-1][:100] if said else f'signal {-run.returncode}'}"}
+    return json.loads(run.stdout)
+
+
+class Bench:
+    """All cases in turn; a row for each implementation."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.device: str = options.device
+        self.rates: dict[tuple[int, str, int], dict[str, float]] = {}
+        self.rows: list[dict[str, Any]] = []
+        named = {"supcontrast": options.supcontrast, "released": options.released}
+        self.paths = {name: str(path) for name, path in named.items() if path}
+
+    def ours(self) -> list[str]:
+        return ["lacvit fused", "lacvit tiled"] if self.device == "cuda" else ["lacvit auto"]
+
+    def run(self, case: Case, peers: bool = True) -> None:
+        mine = [self.measured(case, name) for name in self.ours()]
+        theirs = [self.measured(case, n) for n in ["pytorch-metric-learning", *self.paths] if peers]
+        ours_ms = min((row["milliseconds"] for row in mine if "milliseconds" in row), default=None)
+        floor = floor_ms(case, self.rates_for(case))
+        for row in mine + theirs:
+            if "milliseconds" in row and ours_ms is not None:
+                row["times_lacvit"] = row["milliseconds"] / ours_ms
+                row["share_of_floor"] = floor / row["milliseconds"]
+                if abs(row["value"] / mine[0]["value"] - 1) > (2e-2 if "b" in case.dtype else 1e-4):
+                    row["note"] = f"value {row['value']:.6g}, lacvit's {mine[0]['value']:.6g}"
+            row["floor_ms"] = floor
+            self.rows.append(row)
+            print(line(row), flush=True)
+
+    def measured(self, case: Case, name: str) -> dict[str, Any]:
+        row: dict[str, Any] = {"implementation": name, **asdict(case)}
+        gigabytes = HELD.get(name, 0) * 4 * case.n**2 / 2**30
+        if gigabytes > self.options.memory_gb:
+            return {**row, "note": f"skipped: about {gigabytes:.0f} GB"}
+        request = {"case": asdict(case), "implementation": name, "path": self.paths.get(name)}
+        found = in_a_fresh_process({**request, "device": self.device})
+        return {**row, **found, "load": f"{os.getloadavg()[0]:.1f}"}
+
+    def rates_for(self, case: Case) -> dict[str, float]:
+        on_gpu = self.device == "cuda"
+        tile = 8192 if on_gpu else min(tiled.TILE, case.n)
+        key = (case.d, case.dtype if on_gpu else "float32", tile)
+        if key not in self.rates:
+            request = {"products": key, "device": self.device}
+            self.rates[key] = in_a_fresh_process(request)
+        return self.rates[key]
+
+
+def line(row: dict[str, Any]) -> str:
+    setting = f"{row['n']:>8,} x {row['d']:<4} {row['classes']:>6} classes {row['dtype']:<9}"
+    start = f"{setting}{row['passes']:<8}{row['implementation']:<24}"
+    if "milliseconds" not in row:
+        return f"{start}{row['note']}"
+    figures = f"{row['milliseconds']:10,.1f} ms {row['extra_mb']:8,.0f} MB extra"
+    ratios = (
+        f"{row.get('times_lacvit', 0):6.2f} times lacvit, floor {row['share_of_floor']:4.0%} of it"
+    )
+    return f"{start}{figures}{ratios}  {row.get('note', '')}".rstrip()
+
+
+def verdicts(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """The bars: 128 dimensions, 100 classes, float32, forward and backward, on a CPU."""
+    setting = {"d": 128, "classes": 100, "dtype": "float32", "passes": "both"}
+    for n in sorted({row["n"] for row in rows}):
+        at_n = [row for row in rows if row["n"] == n and setting.items() <= row.items()]
+        timed = {row["implementation"]: row for row in at_n if "milliseconds" in row}
+        ours = timed.pop("lacvit auto", None)
+        if ours is None:
+            continue
+        if n in SPEED_BARS and timed:
+            name = min(timed, key=lambda key: timed[key]["milliseconds"])
+            ratio = timed[name]["times_lacvit"]
+            yield verdict(f"N = {n:,}: times the speed of {name}", ratio, SPEED_BARS[n], True)
+        if n in SPEED_BARS:
+            yield verdict(f"N = {n:,}: share of the floor", ours["share_of_floor"], FLOOR_BAR, True)
+        if n in MEMORY_BARS:
+            yield verdict(f"N = {n:,}: MB extra", ours["extra_mb"], MEMORY_BARS[n], False)
+
+
+def verdict(what: str, value: float, bar: float, at_least: bool) -> str:
+    holds = value >= bar if at_least else value <= bar
+    return f"{what} {value:.3g} (bar {bar}: {'holds' if holds else 'missed'})"
+
+
+def write(path: Path, rows: list[dict[str, Any]], where: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        table.writeheader()
+        for row in rows:
+            short = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
+            table.writerow({**short, **where})
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    if "products" in request:
+        return measure_products(*request["products"], request["device"])
+    case = Case(**request["case"])
+    return measure(case, request["implementation"], request["path"], request["device"])
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a minute's version; writes nothing")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--supcontrast", type=Path, help="folder with SupContrast's losses.py")
+    parser.add_argument("--released", type=Path, help="folder with LaCViT's utils/losses.py")
+    parser.add_argument("--memory-gb", type=float, default=6, help="what a peer may take")
+    parser.add_argument("--output", type=Path, help=f"CSV to write (default {RESULTS.name})")
+    parser.add_argument("--request", help=argparse.SUPPRESS)  # what a fresh process is to measure
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
+    if options.request:
+        print(json.dumps(answer(json.loads(options.request))))
+        return
+    bench = Bench(options)
+    cases = {"cpu": cpu_cases, "cuda": cuda_cases}[options.device]
+    for case in QUICK if options.quick else cases():
+        bench.run(case)
+    for case in () if options.quick else LARGE[options.device]:
+        bench.run(case, peers=False)
+    for text in verdicts(bench.rows):
+        print(text)
+    on_gpu = options.device == "cuda"
+    device = torch.cuda.get_device_name() if on_gpu else device_name()
+    where = {"device": device, "threads": torch.get_num_threads()}
+    where |= {"torch": torch.__version__, "commit": commit()}
+    print(*(f"{name} {value}" for name, value in where.items()), sep=", ")
+    output = options.output or (None if options.quick else RESULTS)
+    if output:
+        write(output, bench.rows, where)
+
+
+if __name__ == "__main__":
+    main()
