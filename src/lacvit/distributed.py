@@ -91,20 +91,24 @@ def prepare_together(
 ) -> tuple[T, list[dict[str, Any]]]:
     """This process's ``prepare()``, and every process's description of its own.
 
-    Where ``prepare`` raises `InputError` on any process, every process raises it, so that none
-    waits for one that has gone. Descriptions are small and can be pickled.
+    Where ``prepare`` raises on one process, every process raises `InputError` (that one what it
+    was, if it was another), so that none waits for one that has gone. Descriptions are small and
+    can be pickled.
     """
     own: T | None = None
+    error: Exception | None = None
     try:
         own = prepare()
         said: tuple[str | None, dict[str, Any]] = None, describe(own)
-    except InputError as error:
-        said = str(error), {}
+    except Exception as caught:  # raised below, when the others have heard of it
+        error, said = caught, (str(caught), {})
     heard: list[tuple[str | None, dict[str, Any]]] = [said] * dist.get_world_size(group)
     dist.all_gather_object(heard, said, group=group)
+    if error is not None and not isinstance(error, InputError):
+        raise error
     for rank, (fault, _) in enumerate(heard):
         if fault is not None:
-            raise InputError(f"process {rank} of {len(heard)}: {fault}")
+            raise InputError(f"process {rank} of {len(heard)}: {fault}") from error
     assert own is not None
     return own, [description for _, description in heard]
 

@@ -99,7 +99,7 @@ def trained_in(group: Any, cut: tuple[int, ...], name: str) -> Trained:
 def error_of(call: Callable[[], object]) -> str:
     try:
         call()
-    except InputError as error:
+    except (InputError, TypeError) as error:
         return str(error)
     return "no error"
 
@@ -116,6 +116,7 @@ def faults(rank: int, groups: dict[int, Any]) -> dict[str, str]:
         "type": lambda **group: supcon_loss(z.tolist() if here else z, labels, **group),
         "impl": lambda **group: supcon_loss(z, labels, impl="x" if here else "tiled", **group),
         "temperature": lambda **group: supcon_loss(z, labels, temperature=0.1 + here, **group),
+        "text": lambda **group: supcon_loss(z, labels, temperature="x" if here else 1, **group),
         "dimensions": lambda **group: supcon_loss(z[:, : 2 - here], labels, **group),
         "dtype": lambda **group: supcon_loss(z.float() if here else z, labels, **group),
     }
@@ -154,7 +155,7 @@ def work(rank: int, folder: Path, names: tuple[str, ...]) -> None:
         store=distributed.FileStore(str(folder / "store"), WORLD),
         rank=rank,
         world_size=WORLD,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=120),
     )
     groups = {size: distributed.new_group(list(range(size))) for size in (2, 3)}
     groups[4] = distributed.group.WORLD
