@@ -52,6 +52,7 @@ def test_a_stopped_comparison_goes_on_and_repeats_nothing(
     assert len(comparison.figures["cells"][0]["pairs"][0]["mcnemar"]) == 2
     assert {path.name for path in request.output.iterdir()} == {
         "runs", "comparison.json", "comparison.csv", "comparison.md", "comparison.tex",
+        "comparison.html",
     }  # fmt: skip
 
     with pytest.raises(InputError, match="holds a comparison on"):

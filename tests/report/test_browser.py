@@ -1,22 +1,10 @@
 """The page in a real browser: no error, no request, no sideways scrolling, both schemes."""
 
-import shutil
-
 import pytest
 from run_folders import make_run_folder, make_thumbnails
 
 from lacvit.report import write_report
 
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-quic",
-]
 LONG = "Rhododendron_ferrugineum_var_atrovirens_without_a_single_space"
 RUNS = {
     "ten": {"classes": 10, "images": 300, "notices": ["pico sees 32 pixels."]},
@@ -24,18 +12,6 @@ RUNS = {
     "hundred": {"classes": 100, "images": 1500},
     "unfinished": {"finished": False, "epochs": 1},
 }
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no browser: the page is not opened (install chromium to have it tested)")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,7 @@ def _run(
     with stop_on_signals():
         comparison = run_comparison(given, request, progress)
     _show(comparison.figures)
-    print(f"\nAll of it: {comparison.folder}")
+    print(f"\nReport: {comparison.folder / 'comparison.html'}")
     short = [
         pair
         for cell in comparison.figures["cells"]

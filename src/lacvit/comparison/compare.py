@@ -13,6 +13,7 @@ from lacvit.comparison.judge import judge
 from lacvit.comparison.plan import PlannedRun, Request, plan_runs
 from lacvit.comparison.tables import as_csv, as_latex, as_markdown
 from lacvit.errors import InputError
+from lacvit.report import write_comparison_report
 from lacvit.run_folder import read_json, write_json, write_text
 from lacvit.training.logs import Progress, Silence
 
@@ -61,6 +62,7 @@ def compare(
             run.settings, pipeline.Request(output=run.folder, report=False), progress=progress
         )
         comparison = _write(request, runs, data)
+    write_comparison_report(request.output)
     return comparison
 
 

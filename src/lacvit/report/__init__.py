@@ -1,7 +1,8 @@
-"""A finished or unfinished run as one self-contained page, and the same figures as PNG files."""
+"""A run or a comparison as one self-contained page; a run's figures as PNG files too."""
 
 from lacvit.report.collect import read_run
+from lacvit.report.comparison_page import write_comparison_report
 from lacvit.report.page import write_report
 from lacvit.report.plots import contact_sheet
 
-__all__ = ["contact_sheet", "read_run", "write_report"]
+__all__ = ["contact_sheet", "read_run", "write_comparison_report", "write_report"]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
-from lacvit.report import plots, sections, theme, words
+from lacvit.report import sections, words
 from lacvit.report.collect import SPLITS, read_run
 from lacvit.report.record import EvaluationRecord, RunRecord
+from lacvit.report.render import render
 from lacvit.report.thumbnails import Thumbnails, from_data, inline_sheet
 from lacvit.run_folder import write_bytes
 
@@ -36,7 +33,7 @@ def write_report(run_folder: Path, thumbnails: Thumbnails | None = None) -> Path
     root, set_root = (run.data.root, run.data.set_root) if run.data else ("", "")
     content = _content(run, thumbnails or from_data(root, set_root or None))
     page = run_folder / "report.html"
-    write_bytes(page, _render(content).encode("utf-8", errors="replace"))
+    write_bytes(page, render("run.html.j2", content).encode("utf-8", errors="replace"))
     return page
 
 
@@ -57,6 +54,9 @@ def _content(run: RunRecord, thumbnails: Thumbnails) -> dict[str, object]:
         "counts": None,
         "settings": _setting_tables(run.settings),
         "command": _command(run.environment.get("command")),
+        "features": words.FEATURES,
+        "splits": SPLITS,
+        "open_rows": OPEN_ROWS,
         "recipe": shlex.join(["lacvit", "train", "--recipe", str(run.folder / "settings.toml")]),
     }
     if evaluation is not None:
@@ -113,33 +113,3 @@ def _command(command: object) -> str:
     if isinstance(command, list):
         return shlex.join(map(str, command))
     return str(command or "")
-
-
-def _render(content: Mapping[str, object]) -> str:
-    environment = Environment(
-        loader=PackageLoader("lacvit.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": words.percent,
-        "whole": words.whole,
-        "number": words.figures,
-        "duration": words.duration,
-        "clean": words.clean,
-        "shortened": words.shortened,
-    }
-    script = environment.get_template("sort.js").render()
-    return environment.get_template("template.html.j2").render(
-        **content,
-        light=theme.css_variables(0),
-        dark=theme.css_variables(1),
-        markers=[theme.class_marker(number) for number in range(plots.COLOURED_CLASSES)],
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        features=words.FEATURES,
-        splits=SPLITS,
-        open_rows=OPEN_ROWS,
-    )

@@ -40,6 +40,11 @@ def percent(value: float, digits: int = 1) -> str:
     return f"{100 * value:.{digits}f}{NARROW}%" if math.isfinite(value) else MISSING
 
 
+def points(share: float) -> str:
+    """0.013 -> +1.3, in points of a per cent"""
+    return f"{100 * share:+.1f}".replace("-", MINUS)
+
+
 def whole(value: int | float) -> str:
     """10000 -> 10,000"""
     return f"{value:,.0f}"

@@ -1,0 +1,109 @@
+"""What two methods answered differently, image by image and class by class.
+
+Shape letters: S seeds, N test images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lacvit.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """One method's answers under several seeds, in the order of the paths."""
+
+    paths: tuple[str, ...]
+    labels: tuple[str, ...]
+    predictions: tuple[tuple[str, ...], ...]  # a row a seed
+    correct_SN: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Change:
+    """An image that one method labels rightly and the other does not."""
+
+    path: str
+    label: str
+    wrong: str  # what the other one says most often
+    share: float  # of the seeds in which it is so
+
+
+@dataclass(frozen=True)
+class ClassGain:
+    """Recall of one class by either method, and how many test images it has."""
+
+    name: str
+    ours: float
+    other: float
+    images: int
+
+
+def read_answers(runs: Sequence[Path]) -> Answers:
+    """The answers of one method's runs, a run a seed.
+
+    Raises:
+        InputError: a file of answers is missing or damaged.
+    """
+    tables = [_table(run / "evaluation" / "predictions.parquet") for run in runs]
+    labels = tables[0]["label"].to_pylist()
+    predictions = tuple(tuple(table["prediction"].to_pylist()) for table in tables)
+    correct = [[a == b for a, b in zip(labels, row, strict=True)] for row in predictions]
+    return Answers(
+        tuple(tables[0]["path"].to_pylist()), tuple(labels), predictions, np.array(correct)
+    )
+
+
+def _table(path: Path) -> pa.Table:
+    try:
+        columns = ["path", "label", "prediction"]
+        return pq.read_table(path, columns=columns).sort_by("path")
+    except (pa.ArrowException, KeyError, OSError) as fault:
+        raise InputError(f"{path} cannot be read: {fault}. Run the comparison again.") from fault
+
+
+def changes(right: Answers, wrong: Answers, limit: int) -> list[Change]:
+    """Images that ``right`` gets and ``wrong`` does not, in more seeds than not; clearest first."""
+    share_N = (right.correct_SN & ~wrong.correct_SN).mean(axis=0)
+    order = np.argsort(-share_N, kind="stable")
+    chosen = [int(i) for i in order if share_N[i] > 0.5][:limit]
+    return [
+        Change(
+            right.paths[i], right.labels[i], _usual(wrong, i), float(share_N[i])
+        )
+        for i in chosen
+    ]  # fmt: skip
+
+
+def _usual(answers: Answers, image: int) -> str:
+    said = [
+        row[image]
+        for row, correct in zip(answers.predictions, answers.correct_SN[:, image], strict=True)
+        if not correct
+    ]
+    return max(sorted(set(said)), key=said.count)
+
+
+def class_gains(ours: Answers, other: Answers) -> list[ClassGain]:
+    """Every class's recall by either method, over all seeds; the largest gain first."""
+    labels = np.array(ours.labels)
+    gains = []
+    for name in sorted(set(ours.labels)):
+        of_class = labels == name
+        gains.append(
+            ClassGain(
+                name,
+                float(ours.correct_SN[:, of_class].mean()),
+                float(other.correct_SN[:, of_class].mean()),
+                int(of_class.sum()),
+            )
+        )
+    return sorted(gains, key=lambda gain: gain.other - gain.ours)

@@ -1,0 +1,112 @@
+"""The figures of a comparison: accuracies with their seeds, differences, accuracy over shots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from lacvit.report.frames import Frame
+from lacvit.report.theme import class_colour, class_marker, light
+from lacvit.report.words import points, shortened
+
+ROW = 0.34  # inches
+NAMES = 1.75
+SHOTS_FRAME = Frame(4.6, 2.9, left=0.5, right=1.3, bottom=0.45, top=0.12)
+
+
+def rows_frame(count: int) -> Frame:
+    """Room for that many rows with a name at their left."""
+    return Frame(6.6, ROW * count + 0.6, left=NAMES, right=0.55, bottom=0.45, top=0.1)
+
+
+def draw_accuracies(axes: Axes, methods: Sequence[Mapping[str, Any]]) -> None:
+    """A row a method: its 95 % interval as a bar, its mean as a tick, each seed as a dot."""
+    axes.use_sticky_edges = False  # a bar that begins at the edge looks cut off
+    for row, method in enumerate(reversed(methods)):
+        if method["interval"] is not None:
+            low, high = (100 * end for end in method["interval"])
+            axes.barh(row, high - low, left=low, height=0.5, color=light("right"), alpha=0.25)
+        values = [100 * run["accuracy"] for run in method["runs"]]
+        axes.plot(values, [row] * len(values), "o", color=light("right"), markersize=3.5, alpha=0.8)
+        mean = 100 * method["accuracy"]
+        axes.plot([mean, mean], [row - 0.32, row + 0.32], color=light("right"), linewidth=2)
+        axes.annotate(
+            f"{mean:.1f}", (1.01, row), xycoords=("axes fraction", "data"), va="center",
+            fontweight="bold",
+        )  # fmt: skip
+    _named_rows(axes, [method["method"] for method in methods])
+    axes.set_xlabel("Accuracy@1 on the test images, %")
+
+
+def draw_differences(axes: Axes, pairs: Sequence[Mapping[str, Any]], margin: float) -> None:
+    """A row a pair: the difference in points with its interval; the margin is shaded."""
+    axes.axvspan(-100 * margin, 100 * margin, color=light("rule"), alpha=0.6, linewidth=0)
+    axes.axvline(0, color=light("muted"), linewidth=1)
+    for row, pair in enumerate(reversed(pairs)):
+        low, high = (100 * end for end in pair["interval"])
+        colour = light({"better": "right", "worse": "wrong"}.get(pair["verdict"], "muted"))
+        axes.plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="round")
+        axes.plot(100 * pair["difference"], row, "o", color=colour, markersize=6)
+        axes.annotate(
+            points(pair["difference"]), (1.01, row), xycoords=("axes fraction", "data"),
+            va="center", fontweight="bold", color=colour,
+        )  # fmt: skip
+    _named_rows(axes, [f"over {pair['against']}" for pair in pairs])
+    axes.set_xlabel("difference in points, with its 95 % interval")
+
+
+def draw_over_shots(axes: Axes, cells: Sequence[Mapping[str, Any]]) -> None:
+    """A line a method over the images a class, with intervals; the cells are of one backbone."""
+    names = [method["method"] for method in cells[0]["methods"]]
+    for number, name in enumerate(names):
+        found = [
+            (cell["shots"], method)
+            for cell in cells
+            for method in cell["methods"]
+            if method["method"] == name
+        ]
+        x = [shots for shots, _ in found]
+        y = [100 * method["accuracy"] for _, method in found]
+        colour = class_colour(number)
+        axes.plot(x, y, color=colour, marker=class_marker(number), linewidth=1.6, markersize=5)
+        for shots, method in found:
+            if method["interval"] is not None:
+                ends = [100 * end for end in method["interval"]]
+                axes.plot([shots, shots], ends, color=colour, linewidth=1, alpha=0.6)
+    last = [100 * method["accuracy"] for method in cells[-1]["methods"]]
+    for place, number in zip(_apart(last), range(len(names)), strict=True):
+        axes.annotate(
+            shortened(names[number], 22), (1.03, place), xycoords=("axes fraction", "data"),
+            va="center", color=class_colour(number), fontweight="bold",
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xticks([cell["shots"] for cell in cells], [str(cell["shots"]) for cell in cells])
+    axes.minorticks_off()
+    axes.set_xlabel("labelled images a class")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
+    axes.grid(axis="y", color=light("rule"), linewidth=0.6)
+
+
+def _apart(values: Sequence[float]) -> list[float]:
+    """The values, moved apart as far as their names need."""
+    gap = max(1e-9, (max(values) - min(values)) / 8, 1.2)
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    placed = list(values)
+    for before, after in pairwise(order):
+        placed[after] = max(placed[after], placed[before] + gap)
+    return placed
+
+
+def _named_rows(axes: Axes, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), [shortened(name, 28) for name in reversed(names)])
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.tick_params(axis="y", length=0, labelcolor=light("ink"))
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=7))
+    axes.grid(axis="x", color=light("rule"), linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.06)

@@ -1,0 +1,83 @@
+"""The page of a comparison: what it says, and that a browser shows it without complaint."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from run_folders import make_thumbnails
+
+from compared_runs import judged, made_up
+from lacvit.errors import InputError
+from lacvit.report import write_comparison_report
+from lacvit.report.compared import Answers, changes, class_gains
+from lacvit.run_folder import write_json
+
+SHARES = {"linear-probe": 0.5, "cross-entropy": 0.62, "lacvit": 0.6}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("comparison")
+    write_json(path / "comparison.json", judged(path, made_up(SHARES)))
+    return path
+
+
+def answers(said: list[list[str]], labels: list[str]) -> Answers:
+    correct = np.array([[a == b for a, b in zip(row, labels, strict=True)] for row in said])
+    paths = tuple(f"{i}.png" for i in range(len(labels)))
+    return Answers(paths, tuple(labels), tuple(map(tuple, said)), correct)
+
+
+LABELS = ["ant", "ant", "bee", "bee"]
+OURS = answers([["ant", "ant", "bee", "ant"], ["ant", "ant", "ant", "ant"]], LABELS)
+OTHER = answers([["bee", "ant", "bee", "bee"], ["wasp", "bee", "bee", "bee"]], LABELS)
+
+
+def test_a_change_is_one_in_more_seeds_than_not() -> None:
+    fixed = changes(OURS, OTHER, limit=9)
+    assert [(c.path, c.label, c.wrong, c.share) for c in fixed] == [("0.png", "ant", "bee", 1.0)]
+    broken = changes(OTHER, OURS, limit=9)
+    assert [c.path for c in broken] == ["3.png"]
+    assert changes(OURS, OTHER, limit=0) == []
+
+
+def test_gains_of_each_class_are_over_all_seeds() -> None:
+    gains = {g.name: (g.ours, g.other, g.images) for g in class_gains(OURS, OTHER)}
+    assert gains == {"ant": (1.0, 0.25, 2), "bee": (0.25, 1.0, 2)}
+    assert [g.name for g in class_gains(OURS, OTHER)] == ["ant", "bee"], "largest gain first"
+
+
+def test_the_page_says_the_answer_and_shows_what_changed(folder: Path) -> None:
+    page = write_comparison_report(folder, make_thumbnails()).read_text()
+    assert "lacvit is worse than cross-entropy" in page
+    assert "images that lacvit gets right and linear-probe does not" in page
+    assert page.count("data:image/png") > 16
+    assert "lacvit-s2" in page
+    assert "http://" not in page.replace("http://www.w3.org", ""), "nothing is fetched"
+    assert "https://" not in page
+
+
+def test_without_its_data_the_page_says_why_there_are_no_pictures(folder: Path) -> None:
+    page = write_comparison_report(folder).read_text()
+    assert "The images themselves cannot be shown: " in page
+
+
+def test_a_folder_without_a_comparison_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"comparison\.json is missing"):
+        write_comparison_report(tmp_path)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_a_browser_shows_it(folder: Path, browser, width: int, scheme: str) -> None:
+    page_path = write_comparison_report(folder, make_thumbnails())
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page, faults = context.new_page(), []
+    page.on("console", lambda message: faults.append(message.text))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else faults.append(r))
+    page.goto(page_path.as_uri())
+    for summary in page.query_selector_all("summary"):
+        summary.click()
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    context.close()
+    assert faults == []
