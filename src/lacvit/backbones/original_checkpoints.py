@@ -1,4 +1,4 @@
-"""Backbones from the files that a model's authors released, each by a literal table.
+"""Backbones from the files that a model's authors released: ``file:PATH?format=mae&heads=6``.
 
 Every tensor of a file is used, or stands on its format's list of left-over keys, or the load
 fails and lists the difference. A file is read without executing anything in it.
@@ -6,199 +6,237 @@ fails and lists the difference. A file is read without executing anything in it.
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from lacvit.backbones import timm_models
-from lacvit.backbones.backbone import Architecture, Backbone, Origin
+from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
+from lacvit.backbones.checkpoint_files import CheckpointFile, read_checkpoint
+from lacvit.backbones.formats import FIRST_TABLE, FORMATS, HALF, IMAGENET, SHARED, Format, Renamed
+from lacvit.backbones.positions import (
+    SMALLEST_GRID,
+    bicubic_antialiased,
+    resize_absolute,
+    resize_relative,
+)
+from lacvit.backbones.reading import Reading, Shape, measure, read_as
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+POOLS: dict[Pool, str] = {"cls": "token", "mean": "avg"}
+# The norm of the tokens, and that of their mean: a file may hold the one that is not in use.
+NORMS = {"norm.weight", "norm.bias", "fc_norm.weight", "fc_norm.bias"}
+WHOLE_IMAGE = 384  # from this size on, the authors evaluate on whole images, without a crop
 
 
-@dataclass(frozen=True)
-class Format:
-    """How one family's files are told apart and read into timm's vision transformer."""
-
-    decides: re.Pattern[str]  # a key that only this format has
-    left_over: re.Pattern[str]  # keys that belong to the file and not to the encoder
-    known_heads: dict[int, int]  # embedding width -> attention heads, as released
-    fresh: dict[str, float]  # the encoder's parameters that no file holds, and their value
-
-
-FORMATS: dict[str, Format] = {
-    # He et al. 2022. Fine-tuning pools the mean of the patch tokens, then fc_norm, which the
-    # pretraining file does not hold: the authors start it as the identity.
-    "mae": Format(
-        decides=re.compile(r"decoder_pred\.weight|decoder_embed\.weight|fc_norm\.weight"),
-        left_over=re.compile(r"decoder_.*|mask_token|norm\.(weight|bias)|head\.(weight|bias)"),
-        known_heads={768: 12, 1024: 16, 1280: 16},
-        fresh={"fc_norm.weight": 1.0, "fc_norm.bias": 0.0},
-    ),
-}
-
-
-def load(path_and_options: str, *, image_size: int | None) -> Backbone:
+def load(path_and_options: str, *, image_size: int | None, pool: Pool | None = None) -> Backbone:
     """The encoder in the file of ``PATH?format=mae&heads=6``; the options may be left out.
 
     Raises:
         InputError: no such file, nothing recognised in it, it would run code, a tensor without a
-            place or a place without a tensor, an unknown option, another image size.
+            place or a place without a tensor, an unknown option, a size that the patches do not
+            divide, a way to pool that the file has no weights for.
     """
-    location, _, query = path_and_options.partition("?")
-    options = dict(parse_qsl(query))
-    unknown = options.keys() - {"format", "heads"}
-    if unknown:
-        raise InputError(f"file:{location} has no option {min(unknown)!r}: use format and heads.")
-    path = Path(location).expanduser()
-    tensors = read_tensors(path)
-    name = options.get("format") or _recognise(tensors, path)
-    if name not in FORMATS:
-        raise InputError(f"There is no checkpoint format {name!r}. Known: {', '.join(FORMATS)}.")
-    weights, architecture = _into_timm(tensors, FORMATS[name], path, options.get("heads"))
-    size: int = architecture.arguments["img_size"]
-    if image_size not in (None, size):
-        raise InputError(
-            f"{path.name} sees {size} x {size} pixels, not {image_size}. Leave --image-size out."
-        )
-    spec = InputSpec(size=size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    origin = Origin(spec=f"file:{path_and_options}", format=name, sha256=sha256)
+    path, options = _parse(path_and_options)
+    file = read_checkpoint(path)
+    reading = read_as(file, options.get("format"))
+    format_, shape = FORMATS[reading.format], measure(file, reading)
+    grid = _grid(shape, image_size, format_, path)
+    weights = _for_grid(reading.renamed.weights, shape, format_, grid)
+    architecture = Architecture(
+        source="timm",
+        name=_name(weights, format_),
+        arguments={
+            "img_size": grid * shape.patch,
+            "patch_size": shape.patch,
+            "embed_dim": shape.width,
+            "depth": shape.depth,
+            "num_heads": _heads(shape, format_, options.get("heads"), path),
+            "mlp_ratio": (shape.hidden + 0.5) / shape.width,  # timm rounds the product down
+            **_parts(weights, shape, format_),
+            **_pooling(pool or _authors_pool(format_, reading.renamed), format_, weights, path),
+        },
+    )
+    weights = _complete(weights, architecture, reading, file)
+    origin = Origin(
+        spec=f"file:{path_and_options}",
+        format=reading.format,
+        evidence=reading.evidence,
+        sha256=file.sha256,
+    )
+    spec = _input_spec(format_, file, grid * shape.patch)
     backbone = timm_models.build(architecture, spec, origin)
     backbone.encoder.load_state_dict(weights)
     return backbone
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, from under ``model`` where the file nests them.
-
-    Raises:
-        InputError: missing, damaged, or a pickle that needs to run code (what it needs is named).
-    """
-    if not path.is_file():
-        raise InputError(f"There is no checkpoint {path}. Check the path after file:")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            contents = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes make torch's reader fail in any way at all
-        raise InputError(_why_unreadable(path, error)) from error
-    nested = contents.get("model") if isinstance(contents, dict) else None
-    contents = nested if isinstance(nested, dict) else contents
-    contents = contents if isinstance(contents, dict) else {}
-    tensors = {key: value for key, value in contents.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise InputError(f"{path} holds no tensors, neither at its top nor under 'model'.")
-    return tensors
+def _parse(text: str) -> tuple[Path, dict[str, str]]:
+    location, _, query = text.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    unknown = options.keys() - {"format", "heads"}
+    if unknown:
+        raise InputError(f"file:{location} has no option {min(unknown)!r}: use format and heads.")
+    return Path(location).expanduser(), options
 
 
-def _why_unreadable(path: Path, error: Exception) -> str:
-    try:
-        needed = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # any damage at all: then it is no pickle, and needs no globals
-        needed = []
-    if needed:
-        return (
-            f"{path} would run code when loaded (it needs {', '.join(needed)}). Nothing was run. "
-            f"Save its tensors as safetensors where you trust it, and use that file."
-        )
-    with path.open("rb") as file:
-        head = file.read(16)
-    found = f"a file that begins with {head!r}" if head else "an empty file"
-    said = (str(error).splitlines() or [type(error).__name__])[0]
-    return (
-        f"{path} is no whole checkpoint of torch or safetensors: found {found} ({said}). "
-        f"Fetch it again, and compare its size or sha256."
-    )
-
-
-def _recognise(tensors: dict[str, Tensor], path: Path) -> str:
-    for name, format_ in FORMATS.items():
-        if any(format_.decides.fullmatch(key) for key in tensors):
-            return name
-    raise InputError(
-        f"{path} does not say which format it has; its first keys are "
-        f"{', '.join(list(tensors)[:4])}. Known: {', '.join(FORMATS)}. If it is one of them (the "
-        f"encoder-only files of MAE's authors look like others'), write file:{path}?format=mae."
-    )
-
-
-def _into_timm(
-    tensors: dict[str, Tensor], format_: Format, path: Path, heads: str | None
-) -> tuple[dict[str, Tensor], Architecture]:
-    try:
-        patch = tensors["patch_embed.proj.weight"]
-        positions = tensors["pos_embed"]
-    except KeyError as missing:
-        raise InputError(f"{path} has no {missing}: it is no vision transformer.") from None
-    depth = len({key.split(".")[1] for key in tensors if key.startswith("blocks.")})
-    if patch.ndim != 4 or positions.ndim != 3 or depth == 0:
+def _grid(shape: Shape, image_size: int | None, format_: Format, path: Path) -> int:
+    """Patches a side at the size asked for."""
+    if image_size is None:
+        return shape.grid
+    if image_size % shape.patch:
+        nearest = max(1, round(image_size / shape.patch)) * shape.patch
         raise InputError(
-            f"{path} is no vision transformer: patch_embed.proj.weight {tuple(patch.shape)}, "
-            f"pos_embed {tuple(positions.shape)}, {depth} blocks."
+            f"{path.name} cuts images into patches of {shape.patch} pixels, of which {image_size} "
+            f"is no multiple. Use --image-size {nearest}."
         )
-    width = patch.shape[0]
-    grid = round((positions.shape[1] - 1) ** 0.5)
-    if heads is None and width not in format_.known_heads:
+    grid = image_size // shape.patch
+    if format_.network == "beit" and grid != shape.grid < SMALLEST_GRID:
         raise InputError(
-            f"{path.name} is {width} wide, which no released model of its format is, and the "
+            f"{path.name} has positions of {shape.grid} x {shape.grid} patches, too few to draw a "
+            f"curve through. Leave --image-size out."
+        )
+    return grid
+
+
+def _for_grid(
+    stored: Mapping[str, Tensor], shape: Shape, format_: Format, grid: int
+) -> dict[str, Tensor]:
+    """The weights in float32, their positions resized as the authors of the format do."""
+    weights = {key: tensor.float() for key, tensor in stored.items()}
+    for key in weights:
+        if key.endswith("relative_position_bias_table"):
+            weights[key] = resize_relative(weights[key], grid)
+    if "pos_embed" not in weights:
+        return weights
+    registers = "reg_token" in weights
+    resize = bicubic_antialiased if registers else format_.resize
+    positions = resize_absolute(weights["pos_embed"], shape.prefix, grid, resize)
+    if registers:  # timm places the patches only; the class token carries its own position
+        weights["cls_token"] = weights["cls_token"] + positions[:, :1]
+        positions = positions[:, 1:]
+    return weights | {"pos_embed": positions}
+
+
+def _name(weights: Mapping[str, Tensor], format_: Format) -> str:
+    """timm's model whose parts these are; its sizes are all given as arguments."""
+    if format_.network == "beit":
+        return "beit_base_patch16_224"
+    if "dist_token" in weights:
+        return "deit_base_distilled_patch16_224"
+    hidden, inner = weights["blocks.0.mlp.fc1.weight"], weights.get("blocks.0.mlp.fc2.weight")
+    gated = inner is not None and inner.ndim == 2 and 2 * inner.shape[1] == len(hidden)
+    return "vit_giant_patch14_dinov2" if gated else "vit_base_patch16_224"
+
+
+def _parts(weights: Mapping[str, Tensor], shape: Shape, format_: Format) -> dict[str, Any]:
+    """Which of its optional parts the network has, from the tensors that are there."""
+    if format_.network == "beit":
+        return {
+            "use_abs_pos_emb": False,
+            "use_rel_pos_bias": FIRST_TABLE in weights,
+            "use_shared_rel_pos_bias": SHARED in weights,
+            "qkv_bias": "blocks.0.attn.q_bias" in weights,
+            "init_values": 0.1 if "blocks.0.gamma_1" in weights else None,
+        }
+    registers = weights.get("reg_token")
+    return {
+        "reg_tokens": 0 if registers is None else registers.shape[1],
+        "no_embed_class": registers is not None or shape.prefix == 0,
+        "qkv_bias": "blocks.0.attn.qkv.bias" in weights,
+        "init_values": 1e-5 if "blocks.0.ls1.gamma" in weights else None,
+    }
+
+
+def _authors_pool(format_: Format, renamed: Renamed) -> Pool:
+    """The format's, but of a file that was fine-tuned on its class token, that one."""
+    tuned_on_token = "head.weight" in renamed.left_over and "fc_norm.weight" not in renamed.weights
+    return "cls" if format_.fresh_norm and tuned_on_token else format_.pool
+
+
+def _pooling(
+    pool: Pool, format_: Format, weights: Mapping[str, Tensor], path: Path
+) -> dict[str, Any]:
+    """Mean pooling puts the norm after the mean where the authors do, else before it."""
+    if pool not in POOLS or (pool == "mean" and "dist_token" in weights):
+        ways = "cls" if "dist_token" in weights else "cls or mean"
+        raise InputError(f"{path.name} cannot pool by {pool!r}. Use {ways}.")
+    after = pool == "mean" and format_.fresh_norm
+    return {
+        "global_pool": POOLS[pool],
+        ("use_fc_norm" if format_.network == "beit" else "fc_norm"): after,
+    }
+
+
+def _heads(shape: Shape, format_: Format, asked: str | None, path: Path) -> int:
+    known = shape.heads or format_.heads.get(shape.width)
+    if asked is None and known is None:
+        raise InputError(
+            f"{path.name} is {shape.width} wide, which no released model of its format is, and the "
             f"file does not say its number of attention heads. Give it: file:{path}?heads=6"
         )
-    count = heads or str(format_.known_heads[width])
-    if not count.isdecimal() or int(count) < 1 or width % int(count):
+    if asked is None:
+        assert known is not None
+        return known
+    if not asked.isdecimal() or int(asked) < 1 or shape.width % int(asked):
         raise InputError(
-            f"heads={count} of {path.name} is no whole number that divides its width, {width}."
+            f"heads={asked} of {path.name} is no whole number that divides its width, "
+            f"{shape.width}."
         )
-    architecture = Architecture(
-        source="timm",
-        name="vit_base_patch16_224",
-        arguments={
-            "img_size": grid * patch.shape[-1],
-            "patch_size": patch.shape[-1],
-            "embed_dim": width,
-            "depth": depth,
-            "num_heads": int(count),
-            "global_pool": "avg",
-        },
-    )
+    if shape.heads not in (None, int(asked)):
+        raise InputError(f"{path.name} has {shape.heads} attention heads, not {asked}.")
+    return int(asked)
+
+
+def _input_spec(format_: Format, file: CheckpointFile, size: int) -> InputSpec:
+    mean, std = format_.normalisation
+    told = file.arguments.get("imagenet_default_mean_and_std")
+    if format_.network == "beit" and isinstance(told, bool):
+        mean, std = IMAGENET if told else HALF
+    crop = 1.0 if size >= WHOLE_IMAGE else format_.crop_fraction
+    return InputSpec(size=size, mean=mean, std=std, crop_fraction=crop)
+
+
+def _complete(
+    weights: Mapping[str, Tensor],
+    architecture: Architecture,
+    reading: Reading,
+    file: CheckpointFile,
+) -> dict[str, Tensor]:
+    """Exactly the tensors of the architecture, or a list of what differs."""
+    format_, renamed = FORMATS[reading.format], reading.renamed
     with torch.device("meta"):
         shapes = timm_models.shapes(architecture)
-    weights = {key: tensor.float() for key, tensor in tensors.items() if key in shapes}
-    fresh = {key: torch.full(shapes[key], value) for key, value in format_.fresh.items()}
-    weights = fresh | weights
-    _check_complete(tensors, weights, shapes, format_, path)
-    return weights, architecture
-
-
-def _check_complete(
-    tensors: dict[str, Tensor],
-    weights: dict[str, Tensor],
-    shapes: dict[str, torch.Size],
-    format_: Format,
-    path: Path,
-) -> None:
-    strangers = [
-        key for key in tensors if key not in shapes and not format_.left_over.fullmatch(key)
-    ]
-    lacking = [key for key in shapes if key not in weights]
-    misfits = [
-        f"{key} is {tuple(weights[key].shape)} in the file and {tuple(shape)} in the model"
+    spare = NORMS if format_.fresh_norm else set()
+    used = {key: tensor for key, tensor in weights.items() if key in shapes or key not in spare}
+    if format_.fresh_norm and "fc_norm.weight" in shapes and not used.keys() & _FRESH:
+        used |= {key: torch.full(shapes[key], value) for key, value in _FRESH.items()}
+    strangers = {key: file.tensors.get(key) for key in renamed.strangers}
+    strangers |= {key: used[key] for key in used if key not in shapes}
+    faults = [f"in the file only: {key} {_shape_of(tensor)}" for key, tensor in strangers.items()]
+    faults += [f"in the model only: {k} {tuple(shapes[k])}" for k in shapes if k not in used]
+    faults += [
+        f"{key} is {tuple(used[key].shape)} in the file and {tuple(shape)} in the model"
         for key, shape in shapes.items()
-        if key in weights and weights[key].shape != shape
+        if key in used and used[key].shape != shape
     ]
-    faults = [f"in the file only: {key} {tuple(tensors[key].shape)}" for key in strangers]
-    faults += [f"in the model only: {key} {tuple(shapes[key])}" for key in lacking] + misfits
+    faults += [
+        f"{key} is of {tensor.dtype}, which is no floating point"
+        for key, tensor in renamed.weights.items()
+        if not tensor.is_floating_point()
+    ]
     if faults:
-        raise InputError(f"{path} does not fit its format:\n  " + "\n  ".join(faults))
+        listed = "\n  ".join(faults + ([reading.advice] if reading.advice else []))
+        raise InputError(f"{file.path} does not fit its format, {reading.format}:\n  {listed}")
+    return used
+
+
+_FRESH = {"fc_norm.weight": 1.0, "fc_norm.bias": 0.0}
+
+
+def _shape_of(tensor: Tensor | None) -> tuple[int, ...] | str:
+    return tuple(tensor.shape) if tensor is not None else ""
