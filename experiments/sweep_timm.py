@@ -1,9 +1,9 @@
 """Every vision transformer of timm, small and untrained: does all of lacvit work with it?
 
-Command:  nice -n 19 python experiments/sweep_timm.py
-          (goes on where it was left; --limit N for a taste; --again FAILED to try failures anew)
+Command:  python experiments/sweep_timm.py
+          (goes on where it was left; --limit N for a taste; --again tries failures anew)
 Hardware: one core, no GPU.
-Time:     about 5 seconds of processor time an architecture.
+Time:     about 2 minutes of processor time.
 Result:   experiments/results/sweep_timm.csv, one line an architecture: ok, or what failed.
 
 Width, depth and input size are overridden, so that nothing is over 100 M parameters. Each network
