@@ -94,6 +94,20 @@ CASES = {
     ),
 }
 EVERY_CASE = pytest.mark.parametrize("name", CASES)
+# One of each network, and of each place for the norm.
+ONE_OF_EACH = pytest.mark.parametrize(
+    "name",
+    [
+        "mae tuned",
+        "mae tuned on its token",
+        "simmim pretrained",
+        "data2vec tuned",
+        "dinov2 with registers",
+        "dinov2 gated",
+        "deit distilled",
+        "npz",
+    ],
+)
 
 
 def written(name: str, folder: Path) -> tuple[str, files.Tensors]:
@@ -129,7 +143,7 @@ def assert_equal_to_hand(given: Tensor, tensors: files.Tensors, size: int, how: 
 
 
 @EVERY_CASE
-@pytest.mark.parametrize("size", [SIZE, SIZE + PATCH, SIZE - PATCH])
+@pytest.mark.parametrize("size", [SIZE, SIZE + PATCH])
 def test_features_equal_the_authors_forward(name: str, size: int, tmp_path: Path) -> None:
     spec, tensors = written(name, tmp_path)
     asked = None if size == SIZE else size
@@ -144,7 +158,7 @@ def test_features_equal_the_authors_forward(name: str, size: int, tmp_path: Path
     assert backbone.origin.spec == spec
 
 
-@EVERY_CASE
+@ONE_OF_EACH
 def test_the_other_way_to_pool_keeps_the_files_own_norm(name: str, tmp_path: Path) -> None:
     spec, tensors = written(name, tmp_path)
     case = CASES[name]
@@ -460,7 +474,7 @@ def test_gradient_checkpointing_changes_no_gradient(name: str, tmp_path: Path) -
     torch.testing.assert_close(gradients[1], gradients[0])
 
 
-@EVERY_CASE
+@ONE_OF_EACH
 def test_a_saved_model_is_built_again_without_the_file(name: str, tmp_path: Path) -> None:
     spec, _ = written(name, tmp_path)
     backbone = load_backbone(spec, image_size=SIZE + PATCH)
