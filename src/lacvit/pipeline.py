@@ -1,7 +1,10 @@
 """One run from images to report: the arrows of docs/method.md, in their order.
 
 Everything before ``begin`` only reads, so bad input leaves nothing half-written. The test split
-is first opened in :func:`_finish`, after every choice is made.
+is first opened in :func:`lacvit.outcome.finish`, after every choice is made.
+
+Several processes may train one model (:mod:`lacvit.distributed`): the first decides, speaks and
+writes, and all read the images and train.
 """
 
 from __future__ import annotations
@@ -9,44 +12,32 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from lacvit import planning
-from lacvit.arms import find_arm
-from lacvit.backbones import Backbone, load_backbone
+from lacvit.backbones import Backbone
 from lacvit.config import RunSettings
-from lacvit.data.batches import DecodedImages, hold
+from lacvit.data.batches import hold
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits, split_manifest
 from lacvit.devices import faster_precision
+from lacvit.distributed import Group, from_main, rank_of, start, together
 from lacvit.errors import InputError
-from lacvit.evaluation.evaluate import Evaluation, evaluate_records
-from lacvit.evaluation.files import write_evaluation, write_features
 from lacvit.forecast import describe as describe_forecast
 from lacvit.forecast import forecast, in_words, shorten
-from lacvit.model import Classifier
-from lacvit.model_card import model_card
+from lacvit.outcome import TrainResult, finish, read_result
 from lacvit.reading import data_manifest, read_splits
 from lacvit.report.page import write_report
-from lacvit.run_folder import RunFolder, begin, inspect, read_json, write_json
-from lacvit.staging import Run, train_stages
+from lacvit.run_folder import RunFolder, begin, inspect, read_json
+from lacvit.staging import Run, load_chosen, train_stages
 from lacvit.training.logs import Progress, Silence
-from lacvit.training.material import Compute, LabelledImages, encode_images
+from lacvit.training.material import Compute, LabelledImages
 
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a run came to."""
-
-    run_folder: Path
-    accuracy: float  # Accuracy@1 on the test split, 0 to 1
-    interval: tuple[float, float]  # its 95 % Wilson interval
-    images: int  # in the test split
-    notices: tuple[str, ...] = ()
+__all__ = ["Request", "TrainResult", "plan", "train"]
 
 
 class StatusProgress:
@@ -94,46 +85,80 @@ def train(
     Raises:
         InputError: anything that the user can mend; nothing was written before the data, the
             backbone and the folder were found sound.
+        PeerStopped: another process of the same run raised something, and says what.
     """
-    progress = progress or Silence()
+    group, device = start(settings.device)
+    main = rank_of(group) == 0
+    progress = progress if main and progress is not None else Silence()
     started = time.monotonic()
     asked = planning.request_of(settings)
-    output = request.output or planning.earlier_output(settings, asked)
+    output = from_main(lambda: request.output or planning.earlier_output(settings, asked), group)
     splits = None
     if output is None:  # its name waits for the backbone, which `auto` chooses for the images
-        splits = read_splits(settings, progress)
-        settings = _settle_backbone(settings, splits, progress)
+        splits = together(partial(read_splits, settings, progress), group)
+        settings = from_main(partial(_settle_backbone, settings, splits, progress), group)
         output = planning.default_output(settings)
-    state = inspect(output, asked, overwrite=request.overwrite)
+    state = from_main(partial(inspect, output, asked, overwrite=request.overwrite), group)
     if state == "finished":
-        progress.message(f"This run is finished already; nothing was trained. It is in {output}")
-        if request.report and not RunFolder(output).report.exists():
-            write_report(output)  # a kill came between the last figure and the page
-        return read_result(RunFolder(output))
-    splits = splits or read_splits(settings, progress)
+        return from_main(partial(_finished, output, request, progress), group)
+    splits = splits or together(partial(read_splits, settings, progress), group)
+    folder = RunFolder(output, read_only=not main)
     if state == "new":
-        settings = _settle_backbone(settings, splits, progress)
-        backbone = _load_backbone(settings)
-        settings = _settle(settings, backbone, splits, request, progress)
-        folder = begin(output, asked)
-        planning.write_plan(folder, settings, data_manifest(settings, splits))
+        settings = settings.model_copy(update={"device": device})
+        settings = from_main(partial(_settle_backbone, settings, splits, progress), group)
+        backbone = together(partial(load_chosen, settings), group)
+        settings = from_main(
+            partial(_begin, output, asked, settings, backbone, splits, request, progress), group
+        )
     else:
-        folder = RunFolder(output)
-        settings = RunSettings.model_validate(folder.resolved_settings())
-        backbone = _load_backbone(settings)
-        _check_same_images(folder, splits)
+        settings = from_main(partial(_earlier_settings, folder), group)
+        backbone = together(partial(load_chosen, settings), group)
         progress.message(f"Going on with the run in {output}")
+    if state == "resumed" or group is not None:  # processes may see other images than the first
+        together(partial(_check_same_images, folder, splits), group)
     said = [*splits.notices, *planning.notices(settings, _shorter_side(splits.train))]
     folder.update_status(notices=said, method=settings.method)
-    for text in said:
+    for text in (*planning.reading_of(backbone), *said):
         progress.message(text)
-    run = _prepare(settings, folder, splits, StatusProgress(folder, progress))
+    watcher = StatusProgress(folder, progress)
+    run = together(partial(_prepare, settings, folder, splits, watcher, group), group)
     head = train_stages(run, backbone.to(run.compute.device))
-    result = _finish(run, backbone, head, splits)
+    result = finish(run, backbone, head, splits)
+    from_main(partial(_close, folder, request, started), group)
+    return result
+
+
+def _finished(output: Path, request: Request, progress: Progress) -> TrainResult:
+    progress.message(f"This run is finished already; nothing was trained. It is in {output}")
+    if request.report and not RunFolder(output).report.exists():
+        write_report(output)  # a kill came between the last figure and the page
+    return read_result(RunFolder(output))
+
+
+def _begin(
+    output: Path,
+    asked: Mapping[str, object],
+    settings: RunSettings,
+    backbone: Backbone,
+    splits: Splits,
+    request: Request,
+    progress: Progress,
+) -> RunSettings:
+    """The folder of a new run with its plan in it; gives the settings without ``auto``."""
+    settings = _settle(settings, backbone, splits, request, progress)
+    folder = begin(output, asked)
+    planning.write_plan(folder, settings, data_manifest(settings, splits))
+    return settings
+
+
+def _earlier_settings(folder: RunFolder) -> RunSettings:
+    return RunSettings.model_validate(folder.resolved_settings())
+
+
+def _close(folder: RunFolder, request: Request, started: float) -> None:
     folder.update_status(stage="done", finished=True, seconds=round(time.monotonic() - started, 1))
     if request.report:
         write_report(folder.path)
-    return result
 
 
 def _settle_backbone(settings: RunSettings, splits: Splits, progress: Progress) -> RunSettings:
@@ -142,11 +167,6 @@ def _settle_backbone(settings: RunSettings, splits: Splits, progress: Progress) 
     for text in said:
         progress.message(text)
     return settled
-
-
-def _load_backbone(settings: RunSettings) -> Backbone:
-    chosen = settings.backbone
-    return load_backbone(chosen.spec, image_size=chosen.image_size, pool=chosen.pool)
 
 
 def _check_same_images(folder: RunFolder, splits: Splits) -> None:
@@ -176,7 +196,7 @@ def plan(settings: RunSettings, request: Request, progress: Progress) -> list[st
     splits = read_splits(settings, progress)
     settings = _settle_backbone(settings, splits, progress)
     output = output or planning.default_output(settings)
-    backbone = _load_backbone(settings)
+    backbone = load_chosen(settings)
     settings = _settle(settings, backbone, splits, request, progress)
     said = [*splits.notices, *planning.notices(settings, _shorter_side(splits.train))]
     counts = ", ".join(f"{len(records)} {name}" for name, records in splits.items())
@@ -186,6 +206,7 @@ def plan(settings: RunSettings, request: Request, progress: Progress) -> list[st
         f"Images: {counts}; {len(splits.class_names)} classes",
         *describe_forecast(forecast(settings, backbone, splits)),
         f"Run folder: {output}",
+        *planning.reading_of(backbone),
         *said,
     ]
 
@@ -233,7 +254,9 @@ def _settle_precision(settings: RunSettings, backbone: Backbone, splits: Splits)
     return settings.model_copy(update={"precision": precision})
 
 
-def _prepare(settings: RunSettings, folder: RunFolder, splits: Splits, progress: Progress) -> Run:
+def _prepare(
+    settings: RunSettings, folder: RunFolder, splits: Splits, progress: Progress, group: Group
+) -> Run:
     workers = int(settings.workers)
     assert settings.precision != "auto"
     return Run(
@@ -246,6 +269,7 @@ def _prepare(settings: RunSettings, folder: RunFolder, splits: Splits, progress:
             precision=settings.precision,
             evaluation_batch=settings.evaluation.batch_size,
             workers=workers,
+            group=group,
         ),
         classes=len(splits.class_names),
         progress=progress,
@@ -254,42 +278,3 @@ def _prepare(settings: RunSettings, folder: RunFolder, splits: Splits, progress:
 
 def _labelled(records: ImageRecords, workers: int) -> LabelledImages:
     return LabelledImages(hold(records, workers=workers), records.labels)
-
-
-def _finish(run: Run, backbone: Backbone, head: nn.Linear, splits: Splits) -> TrainResult:
-    """Read the test split, once, and write what the run came to."""
-    run.folder.update_status(stage="evaluation")
-    classifier = Classifier(backbone, head, splits.class_names)
-    test_images = hold(splits.test, workers=run.compute.workers)
-    features = {"untouched": _untouched_features(run, test_images)}
-    encoder_stages = [name for name in find_arm(run.settings.method).stages if name != "head"]
-    if encoder_stages:
-        features[encoder_stages[-1]] = encode_images(test_images, backbone, run.compute)
-    final = list(features.values())[-1]
-    test = Evaluation(
-        class_names=splits.class_names,
-        paths=splits.test.paths,
-        labels_N=splits.test.labels,
-        probabilities_NC=classifier.probabilities(final),
-    )
-    validation = evaluate_records(classifier, splits.validation)
-    metrics = {"test": test.summary(), "validation": validation.summary()}
-    write_features(run.folder.features / "test.safetensors", features)
-    write_evaluation(run.folder.evaluation, test)
-    classifier.save(run.folder.model, card=model_card(run.settings, splits.class_names, metrics))
-    write_json(run.folder.evaluation / "metrics.json", metrics)
-    return read_result(run.folder)
-
-
-def _untouched_features(run: Run, images: DecodedImages) -> np.ndarray:
-    """What the pretrained encoder makes of the images, for the report's "before"."""
-    untouched = _load_backbone(run.settings)
-    return encode_images(images, untouched.to(run.compute.device), run.compute)
-
-
-def read_result(folder: RunFolder) -> TrainResult:
-    """The result of a finished run."""
-    test = read_json(folder.evaluation / "metrics.json")["test"]
-    low, high = test["interval"]
-    notices = tuple(folder.status()["notices"])
-    return TrainResult(folder.path, test["accuracy"], (low, high), test["images"], notices)

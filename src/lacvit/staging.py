@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 from lacvit.arms import find_arm
-from lacvit.backbones import Backbone
+from lacvit.backbones import Backbone, load_backbone
 from lacvit.config import OptimizerSettings, RunSettings
 from lacvit.data.batches import Batch, ViewPlan, view_batches
 from lacvit.data.views import Augmentation
 from lacvit.distributed import from_main, rank_of, size_of
 from lacvit.report.plots import contact_sheet
 from lacvit.run_folder import RunFolder, write_bytes
+from lacvit.training.adapters import merge_adapters
 from lacvit.training.cached_gradients import refuse_batch_norm
 from lacvit.training.contrastive import ContrastiveStage
 from lacvit.training.cross_entropy import CrossEntropyStage
@@ -32,7 +33,6 @@ from lacvit.training.heads import fresh_head, head_from
 from lacvit.training.logs import Progress
 from lacvit.training.loop import LoopPlan, epoch_seed, run_stage
 from lacvit.training.material import Compute, LabelledImages, encode_images
-from lacvit.training.adapters import merge_adapters
 from lacvit.training.trainable import prepare
 
 SHEET_IMAGES = 6
@@ -49,6 +49,12 @@ class Run:
     compute: Compute
     classes: int
     progress: Progress
+
+
+def load_chosen(settings: RunSettings) -> Backbone:
+    """The backbone that the settings name, with its pretrained weights."""
+    chosen = settings.backbone
+    return load_backbone(chosen.spec, image_size=chosen.image_size, pool=chosen.pool)
 
 
 def train_stages(run: Run, backbone: Backbone) -> nn.Linear:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from typing import Annotated
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from lacvit import __version__
-from lacvit.errors import LacvitError, RunStopped
+from lacvit.errors import LacvitError, PeerStopped, RunStopped
 
 # Name -> what the list of commands says. Each is the function of its name in the module of its
 # name, which is imported only when it is the one asked for: `lacvit --help` answers at once.
@@ -24,6 +25,7 @@ COMMANDS = {
     "report": "Make the report of a run again.",
     "backbones": "List the backbones that can be named, or inspect a checkpoint.",
 }
+ALONE = {"demo", "compare"}
 HELP = (
     "Train a pretrained vision transformer on a folder of labelled images by label-aware "
     "contrast (LaCViT), beside honest baselines, and get one report and one model.\n\n"
@@ -75,10 +77,18 @@ def main(argv: list[str] | None = None) -> None:
     """Run a command and exit: 0 done, 2 the user's input, 1 our fault, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
     wanted = next((word for word in argv if not word.startswith("-")), None)
+    if wanted in ALONE and os.environ.get("WORLD_SIZE", "1") != "1":
+        _leave(
+            f"lacvit: lacvit {wanted} makes many runs and is one process; of the commands only "
+            f"train runs in several. Give it without torchrun or accelerate launch.",
+            2,
+        )
     try:
         build_app(wanted)(args=argv, prog_name="lacvit")
     except RunStopped as stopped:
         _leave(f"lacvit: {stopped}", 130)
+    except PeerStopped:  # that process has said why
+        sys.exit(1)
     except LacvitError as error:
         _leave(f"lacvit: {error}", 2)
     except KeyboardInterrupt:
@@ -92,5 +102,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _leave(text: str, code: int) -> None:
+    rank = os.environ.get("RANK", "0")  # as a launcher of several processes sets it
+    if rank != "0":
+        text = text.replace("lacvit:", f"lacvit (process {rank}):", 1)
     print(text, file=sys.stderr)
     sys.exit(code)

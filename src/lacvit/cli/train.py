@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -133,13 +134,18 @@ def _run(
     from lacvit import pipeline
     from lacvit.cli.progress import make_progress, stop_on_signals
 
-    progress = make_progress(quiet=quiet, json_logs=json_logs)
+    # Of several processes that a launcher started, the first speaks.
+    silent = os.environ.get("RANK", "0") != "0"
+    progress = make_progress(quiet=quiet or silent, json_logs=json_logs and not silent)
     request = pipeline.Request(output=output, overwrite=overwrite, max_seconds=max_seconds)
     if dry_run:
-        print("\n".join(pipeline.plan(settings, request, progress)))
+        if not silent:
+            print("\n".join(pipeline.plan(settings, request, progress)))
         return
     with stop_on_signals():
         result = pipeline.train(settings, request, progress=progress)
+    if silent:
+        return
     low, high = result.interval
     print(
         f"Accuracy@1 {100 * result.accuracy:.1f} % on {result.images} test images "

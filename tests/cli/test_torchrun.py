@@ -1,0 +1,123 @@
+"""The command under torchrun: one run folder, and the model that one process trains."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+
+from digit_folders import write_digit_folder
+from lacvit import pipeline
+from lacvit.cli.main import main
+from lacvit.distributed import start
+from lacvit.errors import InputError
+
+PATIENCE = 900  # seconds: a loaded machine takes long to import torch
+# 23 training images in batches of 8: three steps an epoch, the last of 7, and 21 steps in all.
+SETTINGS = [
+    "--backbone", "pico", "--epochs", "7", "--batch-size", "8", "--device", "cpu",
+    "--set", "contrastive.optimizer=sgd", "--set", "precision=fp32", "--set", "workers=1",
+]  # fmt: skip
+
+
+def command(data: Path, output: Path, *more: str) -> list[str]:
+    return ["train", str(data), "--output", str(output), *SETTINGS, *more]
+
+
+def torchrun(arguments: list[str], *, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python"]
+    launcher += ["--nproc-per-node", str(processes), sys.executable]
+    return subprocess.run(
+        [*launcher, "-m", "lacvit", *arguments],
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def exit_code(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    return int(left.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_digit_folder(tmp_path_factory.mktemp("data") / "digits")
+
+
+@pytest.fixture(scope="module")
+def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "write_report", lambda folder: folder / "report.html")
+        assert exit_code(command(data, folder)) == 0
+    return folder
+
+
+def lines(folder: Path) -> list[dict[str, float]]:
+    text = (folder / "contrastive/metrics.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_two_processes_train_the_model_of_one_into_one_folder(
+    data: Path, alone: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    arguments = command(data, folder, "--set", "contrastive.micro_batch=3")
+    done = torchrun(arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Accuracy@1") == done.stdout.count("Report:") == 1
+    assert done.stderr.count("Split: ") == 1
+    assert "Warning" not in done.stderr, done.stderr
+
+    one, two = (load_file(place / "model/model.safetensors") for place in (alone, folder))
+    assert one.keys() == two.keys()
+    for name, tensor in one.items():
+        if not name.startswith("head."):  # solved, from features that differ in the last digits
+            np.testing.assert_allclose(two[name], tensor, rtol=0, atol=1e-5, err_msg=name)
+    for line, other in zip(lines(folder), lines(alone), strict=True):
+        assert line.keys() == other.keys()
+        assert line["loss"] == pytest.approx(other["loss"], rel=1e-4)
+        assert line["knn_accuracy"] == other["knn_accuracy"]
+    first, second = (
+        pq.read_table(place / "evaluation/predictions.parquet").to_pydict()
+        for place in (alone, folder)
+    )
+    assert first["path"] == second["path"]
+    np.testing.assert_allclose(second["probabilities"], first["probabilities"], atol=1e-3)
+    assert json.loads((folder / "status.json").read_text())["finished"] is True
+    assert sorted(p.name for p in folder.iterdir()) == sorted(
+        [*(p.name for p in alone.iterdir()), "report.html"]
+    )
+    assert exit_code(arguments) == 0  # one process finds the run of two finished
+
+
+@pytest.mark.parametrize(
+    ("device", "text"),
+    [
+        ("cuda:1", "--device cuda:1 is one device, and there are 2 processes. Use --device cpu"),
+        ("mps", "--device mps is one device, and there are 2 processes. Use --device cpu"),
+    ],
+)
+def test_processes_cannot_share_a_device(
+    device: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError) as refused:
+        start(device)
+    assert str(refused.value).startswith(text)
+
+
+@pytest.mark.parametrize("world_size", [None, "1"])
+def test_a_process_alone_keeps_its_device(
+    world_size: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    if world_size is not None:
+        monkeypatch.setenv("WORLD_SIZE", world_size)
+    assert start("cuda:1") == (None, "cuda:1")
