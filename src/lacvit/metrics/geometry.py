@@ -94,11 +94,7 @@ def geometry(
     }
     if len(classes_C) > 1:
         found["cdnv"] = class_distance_normalised_variance(squares)
-    if len(features_ND) > HUB_NEIGHBOURS:
-        hubs = hubness(features_ND, seed=seed)
-        found["hubness_skewness"] = hubs.skewness
-        if extended:
-            found |= {"hubness_robin_hood": hubs.robin_hood, "antihubs": hubs.antihubs}
+    found |= _hubs(features_ND, extended, seed)
     if reference_ND is not None and len(features_ND) >= 4:
         found["cka"] = linear_cka(features_ND, reference_ND, debiased=True)
         if extended:
@@ -109,6 +105,14 @@ def geometry(
             found |= _classes(features_ND, class_N, sums, seed)
             found |= _collapse(squares, features_ND, labels_N, head)
     return with_errors(found)
+
+
+def _hubs(features_ND: Rows, extended: bool, seed: int) -> dict[str, float | Estimate]:
+    if len(features_ND) <= HUB_NEIGHBOURS:
+        return {}
+    hubs = hubness(features_ND, seed=seed)
+    more = {"hubness_robin_hood": hubs.robin_hood, "antihubs": hubs.antihubs}
+    return {"hubness_skewness": hubs.skewness} | (more if extended else {})
 
 
 def _spectrum(features_ND: Rows, squares: Scatter) -> dict[str, float | Estimate]:
