@@ -111,8 +111,10 @@ def _hubs(features_ND: Rows, extended: bool, seed: int) -> dict[str, float | Est
     if len(features_ND) <= HUB_NEIGHBOURS:
         return {}
     hubs = hubness(features_ND, seed=seed)
-    more = {"hubness_robin_hood": hubs.robin_hood, "antihubs": hubs.antihubs}
-    return {"hubness_skewness": hubs.skewness} | (more if extended else {})
+    found: dict[str, float | Estimate] = {"hubness_skewness": hubs.skewness}
+    if extended:
+        found |= {"hubness_robin_hood": hubs.robin_hood, "antihubs": hubs.antihubs}
+    return found
 
 
 def _spectrum(features_ND: Rows, squares: Scatter) -> dict[str, float | Estimate]:
