@@ -31,6 +31,7 @@ from lacvit.backbones import (
     terms_of,
     timm_models,
 )
+from lacvit.backbones.checkpoint_files import read_checkpoint
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
 from lacvit.model import Classifier
@@ -298,13 +299,13 @@ def test_timm_weights_must_all_find_their_place(change: Any, said: str, hub_cach
     assert said in text
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [("<html>", "is damaged"), ("", "is damaged")],
-)
-def test_damaged_timm_weights_are_refused(content: str, said: str, hub_cache: Path) -> None:
+@pytest.mark.parametrize(("content", "found"), [("<html>", "a web page"), ("", "an empty file")])
+def test_damaged_timm_weights_are_refused(content: str, found: str, hub_cache: Path) -> None:
     snapshot = put(hub_cache, "timm/test_vit.r160_in1k", {"model.safetensors": content})
-    assert f"{snapshot / 'model.safetensors'} of timm:test_vit {said}" in refusal("timm:test_vit")
+    assert refusal("timm:test_vit").startswith(
+        f"{snapshot / 'model.safetensors'} is no whole checkpoint of torch, safetensors or NumPy: "
+        f"found {found}."
+    )
 
 
 @pytest.mark.parametrize(
@@ -437,7 +438,26 @@ def test_a_pickle_of_timm_that_would_run_code_is_refused(name: str, tmp_path: Pa
     (tmp_path / "config.json").write_text('{"architecture": "test_vit", "pretrained_cfg": {}}')
     torch.save({"model": threading.Lock}, tmp_path / name)
     text = refusal(f"timm:{tmp_path}")
-    assert f"{tmp_path / name} of timm:{tmp_path} would run code when loaded" in text
+    assert text.startswith(f"{tmp_path / name} would run code when loaded (it needs ")
+
+
+def test_a_safetensors_file_is_known_whatever_its_first_byte(tmp_path: Path) -> None:
+    """It begins with a length, whose lowest byte may be that of a pickle."""
+    path = tmp_path / "model.safetensors"
+    for padding in range(0, 256, 8):
+        save_file({"a": torch.ones(1)}, path, metadata={"x": "y" * padding})
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80
+    assert list(read_checkpoint(path).tensors) == ["a"]
+
+
+def test_a_hybrid_that_would_fetch_its_first_half_fails_at_once(tmp_path: Path) -> None:
+    network = timm_models.timm.create_model(
+        "vit_small_resnet26d_224", num_classes=2, img_size=64, embed_dim=16, depth=1, num_heads=2
+    )
+    timm_models.timm.models.save_for_hf(network, tmp_path, safe_serialization=True)
+    assert refusal(f"timm:{tmp_path}").startswith(f"timm:{tmp_path} could not be loaded: ")
 
 
 # --- run: --------------------------------------------------------------------------------------

@@ -172,6 +172,9 @@ def _kind(path: Path) -> str:
     if text.startswith(MARKUP):
         title = re.search(rb"<title>\s*(.*?)\s*</title>", head, re.IGNORECASE | re.DOTALL)
         return f"a web page titled {title[1].decode(errors='replace')!r}" if title else "a web page"
+    # Before the pickles: its first byte is of the header's length, and can be any.
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size:
+        return "safetensors"
     if head.startswith(ZIP):
         return _kind_of_archive(path)
     if head.startswith(b"\x80"):

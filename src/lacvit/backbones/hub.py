@@ -13,8 +13,8 @@ import os
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import huggingface_hub
@@ -100,6 +100,16 @@ def fetch_if_there(repository: str, name: str) -> None:
     if cached_file(repository, name) is None and reachable():
         with suppress(errors.EntryNotFoundError):
             _download(repository, name)
+
+
+@contextmanager
+def without_network() -> Iterator[None]:
+    """Let nothing in the block download: what it needs is here, or it fails at once."""
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def reachable() -> bool:

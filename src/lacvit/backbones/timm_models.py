@@ -8,14 +8,16 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
+from lacvit.backbones import hub
 from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
-from lacvit.backbones.timm_sources import TimmSource, find, nearest, read_weights
+from lacvit.backbones.checkpoint_files import CheckpointFile, read_checkpoint
+from lacvit.backbones.timm_sources import TimmSource, find, nearest
 from lacvit.backbones.torchvision_shim import ensure_torchvision
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
@@ -50,9 +52,9 @@ def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
     arguments = dict(source.arguments)
     if image_size is not None:
         arguments["img_size"] = image_size
-    if image_size is not None:
         _check_multiple(source, image_size)
-    network = _create(source, arguments, image_size)
+    file = None if source.weights is None else read_checkpoint(source.weights)
+    network = _create(source, arguments, file)
     stored = arguments.get("img_size")  # as the folder was saved, where no other is asked for
     size = stored[0] if isinstance(stored, list | tuple) else stored
     described = resolve_model_data_config(network, args={"img_size": size} if size else {})
@@ -70,17 +72,21 @@ def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
         arguments["pool"] = pool
     # With its tag: some tags of one model differ in input size or pooling.
     architecture = Architecture(source="timm", name=source.name, arguments=arguments)
-    origin = Origin(spec=source.spec, format="timm")
+    origin = Origin(spec=source.spec, format="timm", sha256=file.sha256 if file else None)
     return _wrap(network.float(), architecture, spec, origin)
 
 
-def _create(source: TimmSource, arguments: dict[str, Any], image_size: int | None) -> nn.Module:
+def _create(
+    source: TimmSource, arguments: dict[str, Any], file: CheckpointFile | None
+) -> nn.Module:
     """The network with its weights, each of which found its place."""
     overlay = dict(source.described)
-    if source.weights is not None:
-        overlay |= {"state_dict": read_weights(source.weights, source.spec), "source": "timm"}
+    if file is not None:
+        overlay |= {"state_dict": dict(file.tensors), "source": "timm"}
     try:
-        with _strict(source.spec):
+        # Some hybrids would fetch the weights of their first half by themselves, and hang.
+        alone = nullcontext() if file is None else hub.without_network()
+        with _strict(source.spec), alone:
             network: nn.Module = timm.create_model(
                 source.name,
                 pretrained=True,
@@ -89,7 +95,7 @@ def _create(source: TimmSource, arguments: dict[str, Any], image_size: int | Non
                 **arguments,
             )
     except TypeError as error:
-        if image_size is None or "img_size" not in str(error):
+        if "img_size" not in arguments or "img_size" not in str(error):
             raise
         raise InputError(
             f"{source.spec} takes no other input size: leave --image-size out."

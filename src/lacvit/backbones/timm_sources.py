@@ -1,8 +1,7 @@
 """What stands after ``timm:``: a released model, a repository of the hub, or a folder.
 
 All three come to the same: timm's name of the architecture, how its weights are described, and
-the file that they are in. Tensors are read as safetensors or by ``weights_only``: nothing in a
-file can run.
+the file that they are in.
 """
 
 from __future__ import annotations
@@ -13,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from lacvit.backbones import hub
 from lacvit.backbones.torchvision_shim import ensure_torchvision
@@ -63,25 +59,6 @@ def find(name: str) -> TimmSource:
         return _described(spec, folder / "config.json", weights[0])
     _check_known(name)
     return TimmSource(spec, name, {}, {}, _released_weights(name, spec))
-
-
-def read_weights(path: Path, spec: str) -> dict[str, Tensor]:
-    """The tensors of a file of weights.
-
-    Raises:
-        InputError: it is damaged, or would run code.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
-        raise InputError(f"{path} of {spec} is damaged: {error}. Fetch it again.") from error
-    except Exception as error:  # pickle's readers fail in any way at all
-        raise InputError(
-            f"{path} of {spec} would run code when loaded, or is damaged: {error}. Nothing was run."
-        ) from error
-    return tensors
 
 
 def nearest(name: str) -> list[str]:
