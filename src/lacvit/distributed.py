@@ -159,7 +159,8 @@ def together(work: Callable[[], T], group: Group) -> T:
     """``work()`` on every process; if it fails on one, it fails on all.
 
     Raises:
-        PeerStopped: another process failed. What failed here is raised as it is.
+        PeerStopped: another process failed. The first that failed raises what it met, so that
+            what all of them met is told once.
     """
     if group is None:
         return work()
@@ -170,11 +171,11 @@ def together(work: Callable[[], T], group: Group) -> T:
         error = caught
     said: list[str | None] = [None] * size_of(group)
     dist.all_gather_object(said, None if error is None else str(error), group=group)
-    if error is not None:
-        raise error
     for rank, text in enumerate(said):
+        if error is not None and rank == rank_of(group):
+            raise error
         if text is not None:
-            raise PeerStopped(f"Process {rank} of this run stopped: {text}")
+            raise PeerStopped(f"Process {rank} of this run stopped: {text}") from error
     return cast(T, value)
 
 

@@ -15,7 +15,7 @@ from digit_folders import write_digit_folder
 from lacvit import pipeline
 from lacvit.cli.main import main
 from lacvit.distributed import start
-from lacvit.errors import InputError
+from lacvit.errors import InputError, PeerStopped, RunStopped
 
 PATIENCE = 900  # seconds: a loaded machine takes long to import torch
 # 23 training images in batches of 8: three steps an epoch, the last of 7, and 21 steps in all.
@@ -121,3 +121,51 @@ def test_a_process_alone_keeps_its_device(
     if world_size is not None:
         monkeypatch.setenv("WORLD_SIZE", world_size)
     assert start("cuda:1") == (None, "cuda:1")
+
+
+@pytest.mark.parametrize("name", ["demo", "compare"])
+def test_commands_that_make_many_runs_are_one_process(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert exit_code([name, "photos"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"lacvit: lacvit {name} makes many runs and is one process; of the")
+    assert said.endswith("Give it without torchrun or accelerate launch.\n")
+
+
+@pytest.mark.parametrize(
+    ("rank", "code", "expected"),
+    [
+        ("0", 2, "lacvit: no images\n"),
+        ("1", 2, "lacvit (process 1): no images\n"),
+        ("0", 130, "lacvit: no images\n"),
+        ("1", 130, ""),  # stopped together: the first says so
+    ],
+)
+def test_who_says_why_a_run_ended(
+    rank: str,
+    code: int,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+
+    def fail(_: object) -> None:
+        raise RunStopped("no images") if code == 130 else InputError("no images")
+
+    monkeypatch.setattr("lacvit.cli.main.build_app", fail)
+    assert exit_code(["train"]) == code
+    assert capsys.readouterr().err == expected
+
+
+def test_what_another_process_said_is_not_said_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> None:
+        raise PeerStopped("Process 0 of this run stopped: no images")
+
+    monkeypatch.setattr("lacvit.cli.main.build_app", fail)
+    assert exit_code(["train"]) == 1
+    assert capsys.readouterr().err == ""

@@ -69,7 +69,7 @@ def assert_same_step(one: Any, other: Any, bar: float) -> None:
 
 
 @pytest.mark.parametrize("precision", list(BARS))
-@pytest.mark.parametrize("rows", [1, 4, 14, 50])
+@pytest.mark.parametrize("rows", [4, 9, 50])
 def test_it_equals_one_pass_over_the_same_chunks_that_keeps_its_graph(
     rows: int, precision: str
 ) -> None:
@@ -191,7 +191,7 @@ def test_batch_normalisation_is_refused() -> None:
         refuse_batch_norm(net)
     assert str(refused.value).startswith(
         "1.0 is batch normalisation, which sees each chunk of a batch for the whole. "
-        "Leave contrastive.micro_batch out and use one process"
+        "Leave micro_batch out and use one process"
     )
 
 

@@ -103,7 +103,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def _leave(text: str, code: int) -> None:
     rank = os.environ.get("RANK", "0")  # as a launcher of several processes sets it
-    if rank != "0":
-        text = text.replace("lacvit:", f"lacvit (process {rank}):", 1)
-    print(text, file=sys.stderr)
+    if rank == "0":
+        print(text, file=sys.stderr)
+    elif code != 130:  # all are stopped together, and the first says so
+        print(text.replace("lacvit:", f"lacvit (process {rank}):", 1), file=sys.stderr)
     sys.exit(code)
