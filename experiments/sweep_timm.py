@@ -38,6 +38,7 @@ PLAIN = {"embed_dim": 64, "depth": 2, "num_heads": 4}
 # Part of a name -> what its architecture needs beside, or cannot have otherwise.
 SPECIAL = {
     "sapiens2": {"num_kv_heads": 4},  # a list of the full depth otherwise
+    "vit_giant_patch14_": {"embed_dim": 96},  # the gated MLP wants an even hidden width
     "_mci_": {"embed_dim": 768, "num_heads": 12},  # its stem's width is fixed
 }
 LARGEST = 100_000_000
