@@ -87,6 +87,16 @@ def test_train_evaluate_and_report_know_a_set_by_its_name(
     assert picture.shape == (32, 32, 3)
 
 
+def test_compare_knows_a_set_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_cifar10(tmp_path / "sets")
+    monkeypatch.chdir(tmp_path)
+    argv = ["compare", "cifar10", "--root", "sets", "--backbones", "pico", "--seeds", "2"]
+    assert exit_code([*argv, "--methods", "linear-probe,lacvit", "--dry-run"]) == 0
+    assert "comparisons/cifar10" in capsys.readouterr().out
+
+
 def test_download_fetches_what_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

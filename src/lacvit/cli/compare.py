@@ -19,6 +19,9 @@ def compare(
             help="As for lacvit train. The recipe may name it instead.", show_default=False
         ),
     ] = None,
+    root: Annotated[
+        str | None, typer.Option(help="Where a set given by its name lies (cifar10, cub200, ...).")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Where it all goes [default: comparisons/<data>]")
     ] = None,
@@ -63,6 +66,7 @@ def compare(
     given: dict[str, object] = read_recipe(recipe) if recipe else {}
     given |= dict(parse_assignment(text) for text in assign or ())
     given |= {} if data is None else {"data.path": data}
+    given |= {} if root is None else {"data.root": root}
     given |= {} if epochs is None else {"contrastive.epochs": epochs}
     if "data.path" not in given:
         raise InputError("No images are named: lacvit compare DATA, or data.path in the recipe.")
