@@ -11,7 +11,7 @@ shares of the test images (0.01 is one point) and differences are a minus b.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ RESAMPLES = 10_000
 MARGIN = 0.01  # a difference within one point is called equal
 LEVEL = 0.95
 POWER = 0.8
+_ONE_SEED = "images alone: one run each, training was not measured"
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,7 @@ class PairedDifference:
 
     difference: float
     interval: Range
-    """The reported 95 % interval: the wider of `two_way` and `paired_t`; of one seed, or of folds,
-    what `basis` says."""
+    """The reported 95 % interval: the wider of two, of which `basis` names the one."""
     basis: str
     image_bootstrap: Range
     """Resamples the images alone: these trained models, other images of the same kind."""
@@ -93,38 +93,29 @@ def paired_difference(
         InputError: shapes that differ or are not (S, N) with S and N at least 1.
     """
     difference_SN = _difference(correct_a_SN, correct_b_SN)
-    seeds, images = difference_SN.shape
     by_seed_S = difference_SN.mean(axis=1)
-    draws_2S = _bootstrap(difference_SN, resamples, np.random.default_rng(seed))
-    of_images, of_both = draws_2S
-    if seeds == 1:
-        basis, p_value = "images alone: one run each, training was not measured", _p(of_images)
-        interval, narrow = _percentiles(of_images, LEVEL), _percentiles(of_images, 2 * LEVEL - 1)
-        error = float(of_images.std())
-        two_way = paired_t = None
-    else:
-        two_way, paired_t = _percentiles(of_both, LEVEL), _t_interval(by_seed_S, LEVEL)
-        interval, basis = _wider({"two_way": two_way, "paired_t": paired_t})
-        level = 2 * LEVEL - 1
-        narrow, _ = _wider(
-            {"two_way": _percentiles(of_both, level), "paired_t": _t_interval(by_seed_S, level)}
+    of_images, of_both = _bootstrap(difference_SN, resamples, np.random.default_rng(seed))
+    if len(by_seed_S) == 1:
+        return _judged(
+            correct_a_SN,
+            correct_b_SN,
+            lambda level: {_ONE_SEED: _percentiles(of_images, level)},
+            of_images,
+            p_value=_p(of_images),
+            detectable=_detectable(by_seed_S, float(of_images.std())),
+            margin=margin,
         )
-        p_value = max(_p(of_both), _t_p(by_seed_S))
-        error = float(of_both.std())
-    return PairedDifference(
-        difference=float(by_seed_S.mean()),
-        interval=interval,
-        basis=basis,
-        image_bootstrap=_percentiles(of_images, LEVEL),
-        two_way=two_way,
-        paired_t=paired_t,
-        p_value=p_value,
-        mcnemar=tuple(mcnemar(a, b) for a, b in zip(correct_a_SN, correct_b_SN, strict=True)),
-        seeds_won=float((by_seed_S > 0).sum() + 0.5 * (by_seed_S == 0).sum()),
-        seeds=seeds,
-        images=images,
-        equivalent=bool(-margin < narrow[0] and narrow[1] < margin),
-        detectable=_detectable(by_seed_S, error),
+    return _judged(
+        correct_a_SN,
+        correct_b_SN,
+        lambda level: {
+            "two_way": _percentiles(of_both, level),
+            "paired_t": _t_interval(by_seed_S, level),
+        },
+        of_images,
+        p_value=max(_p(of_both), _t_p(by_seed_S)),
+        detectable=_detectable(by_seed_S, float(of_both.std())),
+        margin=margin,
     )
 
 
@@ -154,43 +145,59 @@ def fold_difference(
         InputError: shapes that differ, fewer than two folds.
     """
     difference_RN = _difference(correct_a_RN, correct_b_RN)
-    if fold_RN.shape != difference_RN.shape or int(fold_RN.max()) < 1:
-        raise InputError(
-            f"folds have shape {fold_RN.shape} and {int(fold_RN.max()) + 1} fold; expected "
-            f"{difference_RN.shape} with at least 2 folds."
-        )
-    repeats, images = difference_RN.shape
     folds = int(fold_RN.max()) + 1
-    by_fold_J = np.array(
-        [row[fold == k].mean() for row, fold in zip(difference_RN, fold_RN, strict=True)
-         for k in range(folds)]
-    )  # fmt: skip
+    if fold_RN.shape != difference_RN.shape or folds < 2:
+        raise InputError(
+            f"folds have shape {fold_RN.shape} and {folds} fold; expected {difference_RN.shape} "
+            "with at least 2 folds."
+        )
+    rows = zip(difference_RN, fold_RN, strict=True)
+    by_fold_J = np.array([row[fold == k].mean() for row, fold in rows for k in range(folds)])
     of_images, _ = _bootstrap(difference_RN, resamples, np.random.default_rng(seed))
     overlap = 1 / (folds - 1)  # n_test / n_train
-    choices: list[dict[str, Range]] = [
-        {
+    return _judged(
+        correct_a_RN,
+        correct_b_RN,
+        lambda level: {
             "corrected_t": _t_interval(by_fold_J, level, overlap),
             "image_bootstrap": _percentiles(of_images, level),
-        }
-        for level in (LEVEL, 2 * LEVEL - 1)
-    ]
-    interval, basis = _wider(choices[0])
-    narrow, _ = _wider(choices[1])
-    by_repeat_R = difference_RN.mean(axis=1)
-    return PairedDifference(
-        difference=float(by_repeat_R.mean()),
-        interval=interval,
-        basis=f"{basis} over {repeats} x {folds} folds",
-        image_bootstrap=choices[0]["image_bootstrap"],
-        two_way=None,
-        paired_t=choices[0]["corrected_t"],
+        },
+        of_images,
         p_value=max(_p(of_images), _t_p(by_fold_J, overlap)),
-        mcnemar=tuple(mcnemar(a, b) for a, b in zip(correct_a_RN, correct_b_RN, strict=True)),
-        seeds_won=float((by_repeat_R > 0).sum() + 0.5 * (by_repeat_R == 0).sum()),
-        seeds=repeats,
-        images=images,
-        equivalent=bool(-margin < narrow[0] and narrow[1] < margin),
         detectable=_detectable(by_fold_J, float(of_images.std()), overlap),
+        margin=margin,
+    )
+
+
+def _judged(
+    correct_a_SN: Bools,
+    correct_b_SN: Bools,
+    intervals: Callable[[float], dict[str, Range]],
+    of_images: Floats,
+    *,
+    p_value: float,
+    detectable: float,
+    margin: float,
+) -> PairedDifference:
+    """All that is said of a pair, from its intervals at any level; the wider one is reported."""
+    by_seed_S = correct_a_SN.mean(axis=1) - correct_b_SN.mean(axis=1)
+    reported = intervals(LEVEL)
+    interval, basis = _wider(reported)
+    narrow, _ = _wider(intervals(2 * LEVEL - 1))
+    return PairedDifference(
+        difference=float(by_seed_S.mean()),
+        interval=interval,
+        basis=basis,
+        image_bootstrap=_percentiles(of_images, LEVEL),
+        two_way=reported.get("two_way"),
+        paired_t=reported.get("paired_t", reported.get("corrected_t")),
+        p_value=p_value,
+        mcnemar=tuple(mcnemar(a, b) for a, b in zip(correct_a_SN, correct_b_SN, strict=True)),
+        seeds_won=float((by_seed_S > 0).sum() + 0.5 * (by_seed_S == 0).sum()),
+        seeds=correct_a_SN.shape[0],
+        images=correct_a_SN.shape[1],
+        equivalent=bool(-margin < narrow[0] and narrow[1] < margin),
+        detectable=detectable,
     )
 
 
