@@ -272,7 +272,8 @@ class Renamed:
 def rename(tensors: Mapping[str, Tensor], format_: Format) -> Renamed:
     """Each tensor to its place, as the format's table says; a shared table to every block."""
     weights: dict[str, Tensor] = {}
-    left_over, strangers = [], []
+    left_over: list[str] = []
+    strangers: list[str] = []
     found = {key: _bare(key, format_.prefixes) for key in tensors}
     blocks = {number for key in found.values() if (number := _block(key)) is not None}
     for key, bare in found.items():
