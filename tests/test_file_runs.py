@@ -34,7 +34,7 @@ def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_digit_folder(tmp_path_factory.mktemp("data") / "digits")
+    return write_digit_folder(tmp_path_factory.mktemp("data") / "digits", classes=2, per_class=8)
 
 
 def settings_for(data: Path, spec: str, epochs: int) -> RunSettings:
@@ -43,7 +43,7 @@ def settings_for(data: Path, spec: str, epochs: int) -> RunSettings:
             "data.path": str(data),
             "backbone.spec": spec,
             "contrastive.epochs": epochs,
-            "contrastive.batch_size": 8,
+            "contrastive.batch_size": 4,
             "head.strengths": [1.0],
             "precision": "fp32",
         }
