@@ -11,6 +11,9 @@ STAGES = {
     "cross-entropy-paper": ("cross_entropy",),
     "cross-entropy-refit": ("cross_entropy", "head"),
     "lacvit": ("contrastive", "head"),
+    "lacvit-finetune": ("contrastive", "cross_entropy"),
+    "joint": ("joint",),
+    "joint-refit": ("joint", "head"),
     "simclr": ("contrastive", "head"),
     "npair": ("contrastive", "head"),
 }

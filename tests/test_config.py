@@ -45,7 +45,7 @@ def test_every_setting_has_one_line_of_description() -> None:
 
 
 def test_every_section_is_frozen_closed_and_finite() -> None:
-    assert len(models()) == 8
+    assert len(models()) == 9
     for model in models():
         assert model.model_config["frozen"], model
         assert model.model_config["extra"] == "forbid", model
@@ -171,6 +171,10 @@ def test_all_faults_are_told_at_once() -> None:
         ("contrastive.layer_decay", 0.0, "greater than 0"),
         ("cross_entropy.epochs", -3, "greater than or equal to 1, or 'auto'"),
         ("cross_entropy.label_smoothing", 1.0, "less than 1"),
+        ("joint.contrastive_weight", 1.0, "less than 1"),
+        ("joint.contrastive_weight", -0.1, "greater than or equal to 0"),
+        ("joint.epochs", 0, "greater than or equal to 1, or 'auto'"),
+        ("joint.head_init", "zeros", "'probe' or 'random'"),
         ("head.strengths", [], "at least 1 item"),
         ("head.strengths", [1.0, 0.0], "greater than 0"),
         ("head.strengths", 0.1, "valid tuple"),
@@ -203,6 +207,11 @@ def test_a_value_out_of_range_is_refused(key: str, value: object, said: str) -> 
         ("cross-entropy", "contrastive.loss", "simclr", "whose stages are cross_entropy"),
         ("linear-probe", "contrastive.loss", "simclr", "whose stages are head"),
         ("lacvit", "cross_entropy.lr", 0.1, "whose stages are contrastive, head"),
+        ("lacvit", "joint.lr", 0.1, "whose stages are contrastive, head"),
+        ("joint", "contrastive.temperature", 0.2, "whose stages are joint"),
+        ("joint", "cross_entropy.label_smoothing", 0.0, "whose stages are joint"),
+        ("joint-refit", "contrastive.lr", 0.1, "whose stages are joint, head"),
+        ("lacvit-finetune", "head.epochs", 5, "whose stages are contrastive, cross_entropy"),
         ("linear-probe", "views.flip", 0.0, "which leaves the backbone as it is"),
         ("linear-probe", "backbone.trainable", "last-1", "which leaves the backbone as it is"),
         ("linear-probe", "backbone.drop_path", 0.1, "which leaves the backbone as it is"),
@@ -230,6 +239,12 @@ def test_what_the_arm_cannot_use_is_refused(
         ("cross-entropy", "contrastive.epochs", 5),
         ("cross-entropy", "head.strengths", [1.0]),
         ("cross-entropy", "views.flip", 0.0),
+        ("joint", "contrastive.epochs", 5),
+        ("joint", "head.strengths", [1.0]),
+        ("joint-refit", "contrastive.epochs", 5),
+        ("lacvit-finetune", "contrastive.epochs", 5),
+        ("lacvit-finetune", "cross_entropy.share_of_passes", 0.5),
+        ("lacvit-finetune", "head.strengths", [1.0]),
         ("lacvit", "backbone.trainable", "last-2"),
     ],
 )
@@ -265,18 +280,20 @@ def test_lacvit_takes_any_loss(loss: str) -> None:
     assert make_settings(flags={"contrastive.loss": loss}).contrastive.loss == loss
 
 
-def test_only_supcon_weights_its_negatives() -> None:
-    weighted = {"contrastive.negative_weighting": 1.0}
-    assert make_settings(recipe=weighted).contrastive.negative_weighting == 1
-    assert refusal(recipe=weighted, flags={"contrastive.loss": "sincere"}) == (
-        "contrastive.negative_weighting=1.0 weights the negatives of supcon, and contrastive.loss "
-        "is 'sincere'. Set contrastive.loss=supcon, or leave the weighting at 0."
+@pytest.mark.parametrize(("section", "method"), [("contrastive", "lacvit"), ("joint", "joint")])
+def test_only_supcon_weights_its_negatives(section: str, method: str) -> None:
+    weighted = {f"{section}.negative_weighting": 1.0, "method": method}
+    assert getattr(make_settings(recipe=weighted), section).negative_weighting == 1
+    assert refusal(recipe=weighted, flags={f"{section}.loss": "sincere"}) == (
+        f"{section}.negative_weighting=1.0 weights the negatives of supcon, and {section}.loss "
+        f"is 'sincere'. Set {section}.loss=supcon, or leave the weighting at 0."
     )
 
 
-def test_simclr_needs_two_views() -> None:
-    text = refusal(recipe={"views.count": 1}, flags={"method": "simclr"})
-    assert text.startswith("contrastive.loss=simclr needs views.count=2 or more")
+@pytest.mark.parametrize(("section", "method"), [("contrastive", "simclr"), ("joint", "joint")])
+def test_simclr_needs_two_views(section: str, method: str) -> None:
+    text = refusal(recipe={"views.count": 1, f"{section}.loss": "simclr"}, flags={"method": method})
+    assert text.startswith(f"{section}.loss=simclr needs views.count=2 or more")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ import lacvit
 from digit_folders import write_digit_folder, write_split_folder
 from lacvit import pipeline, planning
 from lacvit.arms import ARMS
-from lacvit.config import RunSettings, make_settings
+from lacvit.backbones import load_backbone
+from lacvit.config import RunSettings, flatten, make_settings
 from lacvit.errors import InputError
 from lacvit.training.logs import Silence
 
@@ -139,8 +140,34 @@ def test_equal_image_passes(digits: Path, tmp_path: Path) -> None:
     assert resolved["cross-entropy-paper"]["cross_entropy"]["epochs"] == 1  # a tenth, rounded
 
 
+@pytest.mark.parametrize("method", [*ARMS])
+def test_what_an_arm_trains_on_adds_up_to_the_same_images(method: str) -> None:
+    settings = small(Path("photos"), method, **{"contrastive.epochs": 10, "views.count": 3})
+    resolved = planning.resolve(settings, load_backbone("pico"))
+    views = {"contrastive": 3, "joint": 3, "cross_entropy": 1, "head": 0}
+    seen = sum(views[stage] * getattr(resolved, stage).epochs for stage in ARMS[method].stages)
+    assert seen == {"linear-probe": 0, "cross-entropy-paper": 3}.get(method, 30)
+    again = make_settings(recipe=flatten(resolved.model_dump()))
+    assert planning.resolve(again, load_backbone("pico")) == resolved
+
+
+def test_one_epoch_is_not_divided_between_two_stages() -> None:
+    settings = small(Path("photos"), "lacvit-finetune", **{"contrastive.epochs": 1})
+    with pytest.raises(InputError) as refused:
+        planning.resolve(settings, load_backbone("pico"))
+    assert str(refused.value) == (
+        "lacvit-finetune would give 1 of 1 epochs to cross-entropy, which leaves none for the "
+        "contrast before it. Use more --epochs, or a lower cross_entropy.share_of_passes (0.2)."
+    )
+
+
 @pytest.mark.parametrize(
-    ("method", "stage"), [("lacvit", "contrastive"), ("cross-entropy", "cross_entropy")]
+    ("method", "stage"),
+    [
+        ("lacvit", "contrastive"),
+        ("cross-entropy", "cross_entropy"),
+        ("lacvit-finetune", "cross_entropy"),
+    ],
 )
 def test_a_killed_run_goes_on_to_the_same_weights(
     method: str, stage: str, digits: Path, tmp_path: Path

@@ -74,6 +74,20 @@ ARMS: dict[str, Arm] = {
         "the paper's two stages: label-aware contrast, then a head on the frozen encoder",
         ("contrastive", "head"),
     ),
+    # The budget of image passes is the arm's: what the fine-tuning takes, the contrast has not.
+    "lacvit-finetune": Arm(
+        "label-aware contrast, then a probe-initialised head and a short full fine-tuning",
+        ("contrastive", "cross_entropy"),
+        MappingProxyType({"cross_entropy.share_of_passes": 0.2}),
+    ),
+    "joint": Arm(
+        "cross-entropy and label-aware contrast at once, each on its own head",
+        ("joint",),
+    ),
+    "joint-refit": Arm(
+        "joint training, then the exact head refitted on the frozen encoder",
+        ("joint", "head"),
+    ),
     # The paper's ablations: lacvit with another loss, and nothing else changed.
     "simclr": Arm(
         "lacvit without labels in its first stage: only views of one image attract (NT-Xent)",

@@ -69,8 +69,8 @@ def forecast(settings: RunSettings, backbone: Backbone, splits: Splits) -> Forec
             seconds = n_train * encoding * (epochs if live else 1) + validating
             steps = epochs * math.ceil(n_train / settings.head.batch_size)
         else:
-            stage = settings.contrastive if name == "contrastive" else settings.cross_entropy
-            views = settings.views.count if name == "contrastive" else 1
+            stage = getattr(settings, name)
+            views = 1 if name == "cross_entropy" else settings.views.count
             epochs = int(stage.epochs)
             steps = epochs * math.ceil(n_train / stage.batch_size)
             seconds = epochs * (n_train * views * training + validating)

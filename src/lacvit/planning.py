@@ -15,7 +15,7 @@ import torch
 
 from lacvit.arms import DEFAULT_ARM, find_arm
 from lacvit.backbones import Backbone, auto, pico
-from lacvit.config import DataSettings, OptimizerSettings, RunSettings, flatten
+from lacvit.config import ContrastSettings, DataSettings, OptimizerSettings, RunSettings, flatten
 from lacvit.data.named_sets import names_a_set
 from lacvit.devices import find_device
 from lacvit.errors import InputError
@@ -24,7 +24,6 @@ from lacvit.training.head import EXACT_ITERATIONS, SGD_EPOCHS
 from lacvit.training.optim import automatic_learning_rate
 
 S = TypeVar("S", bound=OptimizerSettings)
-
 
 
 def arm_of(settings: RunSettings) -> str:
@@ -90,7 +89,8 @@ def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
     """Settings without ``auto``, save the precision, which is measured once the images are there.
 
     Raises:
-        InputError: there is no such device; more blocks are to be trained than there are.
+        InputError: there is no such device; more blocks are to be trained than there are; a
+            contrast has nothing to train; the epochs are too few for two stages.
     """
     count = settings.backbone.trainable.removeprefix("last-")
     if count.isdigit() and int(count) > len(backbone.blocks()):
@@ -99,23 +99,17 @@ def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
             f"{backbone.origin.spec}. Use a smaller number, or all."
         )
     arm = arm_of(settings)
-    if settings.backbone.trainable == "head" and "contrastive" in find_arm(arm).stages:
+    contrasts = {"contrastive", "joint"} & set(find_arm(arm).stages)
+    if settings.backbone.trainable == "head" and contrasts:
         raise InputError(
-            f"--trainable head leaves the contrastive stage of {arm} nothing to train: its "
-            f"projection is dropped afterwards. Use --method linear-probe, or train all, "
-            f"last-N or lora."
+            f"--trainable head leaves the contrast of {arm} nothing to train: its projection is "
+            f"dropped afterwards. Use --method linear-probe, or train all, last-N or lora."
         )
-    contrastive = _with_rate(settings.contrastive, backbone)
-    if contrastive.projection_hidden == "auto":
-        contrastive = contrastive.model_copy(update={"projection_hidden": backbone.dim})
-    cross_entropy = _with_rate(settings.cross_entropy, backbone)
-    if cross_entropy.epochs == "auto":
-        passes = settings.views.count * contrastive.epochs * cross_entropy.share_of_passes
-        cross_entropy = cross_entropy.model_copy(update={"epochs": max(1, round(passes))})
+    epochs = _encoder_epochs(settings, arm)
     head = settings.head
     if head.epochs == "auto":
-        epochs = EXACT_ITERATIONS if head.solver == "exact" else SGD_EPOCHS
-        head = head.model_copy(update={"epochs": epochs})
+        head_epochs = EXACT_ITERATIONS if head.solver == "exact" else SGD_EPOCHS
+        head = head.model_copy(update={"epochs": head_epochs})
     workers = min(8, os.cpu_count() or 1) if settings.workers == "auto" else settings.workers
     return settings.model_copy(
         update={
@@ -123,8 +117,9 @@ def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
             "device": str(find_device(settings.device)),
             "workers": workers,
             "data": _anywhere(settings.data),
-            "contrastive": contrastive,
-            "cross_entropy": cross_entropy,
+            "contrastive": _settle(settings.contrastive, epochs["contrastive"], backbone),
+            "cross_entropy": _settle(settings.cross_entropy, epochs["cross_entropy"], backbone),
+            "joint": _settle(settings.joint, epochs["joint"], backbone),
             "head": head,
         }
     )
@@ -138,11 +133,38 @@ def _anywhere(data: DataSettings) -> DataSettings:
     return data.model_copy(update={"path": str(Path(path).resolve())})
 
 
-def _with_rate(settings: S, backbone: Backbone) -> S:
-    if settings.lr != "auto":
-        return settings
-    rate = automatic_learning_rate(settings.optimizer, backbone.dim)
-    return settings.model_copy(update={"lr": rate})
+def _encoder_epochs(settings: RunSettings, arm: str) -> dict[str, int]:
+    """Epochs of each stage that trains the encoder, so that every arm sees as many images.
+
+    ``contrastive.epochs`` epochs of ``views.count`` views are the budget of the whole arm. One that
+    has two such stages divides it; once divided, as in a ``settings.toml``, it stays as it is.
+    """
+    budget, tuning = settings.contrastive.epochs, settings.cross_entropy
+    joint = budget if settings.joint.epochs == "auto" else settings.joint.epochs
+    if tuning.epochs != "auto":
+        return {"contrastive": budget, "cross_entropy": tuning.epochs, "joint": joint}
+    views, share = settings.views.count, tuning.share_of_passes
+    if not {"contrastive", "cross_entropy"} <= set(find_arm(arm).stages):
+        passes = max(1, round(views * budget * share))
+        return {"contrastive": budget, "cross_entropy": passes, "joint": joint}
+    last = max(1, round(budget * share))
+    if last >= budget:
+        raise InputError(
+            f"{arm} would give {last} of {budget} epochs to cross-entropy, which leaves none for "
+            f"the contrast before it. Use more --epochs, or a lower cross_entropy.share_of_passes "
+            f"({share:g})."
+        )
+    return {"contrastive": budget - last, "cross_entropy": views * last, "joint": joint}
+
+
+def _settle(settings: S, epochs: int, backbone: Backbone) -> S:
+    """An encoder's stage without ``auto``."""
+    changes: dict[str, object] = {"epochs": epochs}
+    if settings.lr == "auto":
+        changes["lr"] = automatic_learning_rate(settings.optimizer, backbone.dim)
+    if isinstance(settings, ContrastSettings) and settings.projection_hidden == "auto":
+        changes["projection_hidden"] = backbone.dim
+    return settings.model_copy(update=changes)
 
 
 def notices(settings: RunSettings, shorter_side: int) -> list[str]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from lacvit.arms import find_arm
 from lacvit.backbones import Backbone, load_backbone
-from lacvit.config import OptimizerSettings, RunSettings
+from lacvit.config import HeadInit, OptimizerSettings, RunSettings
 from lacvit.data.batches import Batch, ViewPlan, view_batches
 from lacvit.data.views import Augmentation
 from lacvit.distributed import from_main, rank_of, size_of
@@ -30,6 +30,7 @@ from lacvit.training.head import (
     fit_exact_head,
 )
 from lacvit.training.heads import fresh_head, head_from
+from lacvit.training.joint import JointStage
 from lacvit.training.logs import Progress
 from lacvit.training.loop import LoopPlan, epoch_seed, run_stage
 from lacvit.training.material import Compute, LabelledImages, encode_images
@@ -60,7 +61,8 @@ def load_chosen(settings: RunSettings) -> Backbone:
 def train_stages(run: Run, backbone: Backbone) -> nn.Linear:
     """Run the arm's stages in order on the backbone, in place; gives the head."""
     prepare(backbone, run.settings.backbone, seed=run.settings.seed)
-    if run.compute.group is not None or run.settings.contrastive.micro_batch is not None:
+    chunks = [section.micro_batch for section in (run.settings.contrastive, run.settings.joint)]
+    if run.compute.group is not None or any(chunks):
         refuse_batch_norm(backbone)
     head: nn.Linear | None = None
     for name in find_arm(run.settings.method).stages:
@@ -92,16 +94,12 @@ def _contrastive(run: Run, backbone: Backbone) -> None:
 
 def _cross_entropy(run: Run, backbone: Backbone) -> nn.Linear:
     settings = run.settings.cross_entropy
-    if settings.head_init == "probe":
-        probe = solve_head(run, backbone)
-        head = head_from(torch.from_numpy(probe.weight_CD), torch.from_numpy(probe.bias_C))
-    else:
-        head = fresh_head(backbone.dim, run.classes)
+    head = _first_head(run, backbone, settings.head_init)
     views = view_plan(run, backbone, views=1, batch_size=settings.batch_size)
     _write_sheet(run, backbone, views)
     stage = CrossEntropyStage(
         backbone,
-        head.to(run.compute.device),
+        head,
         run.train,
         run.validation,
         settings,
@@ -111,6 +109,37 @@ def _cross_entropy(run: Run, backbone: Backbone) -> nn.Linear:
     plan = _loop_plan(run, settings, int(settings.epochs))
     run_stage(stage, plan, run.folder.stage(stage.name), run.progress, run.compute.group)
     return head
+
+
+def _joint(run: Run, backbone: Backbone) -> nn.Linear:
+    settings = run.settings.joint
+    head = _first_head(run, backbone, settings.head_init)
+    views = view_plan(run, backbone, views=run.settings.views.count, batch_size=settings.batch_size)
+    _write_sheet(run, backbone, views)
+    stage = JointStage(
+        backbone,
+        head,
+        run.train,
+        run.validation,
+        settings,
+        views,
+        run.compute,
+    )
+    plan = _loop_plan(run, settings, int(settings.epochs))
+    run_stage(stage, plan, run.folder.stage(stage.name), run.progress, run.compute.group)
+    return head
+
+
+def _first_head(run: Run, backbone: Backbone, init: HeadInit) -> nn.Linear:
+    """What the head is before it trains with the backbone."""
+    if init == "random":
+        return fresh_head(backbone.dim, run.classes).to(run.compute.device)
+    return _solved(run, solve_head(run, backbone))
+
+
+def _solved(run: Run, solved: ExactHead) -> nn.Linear:
+    head = head_from(torch.from_numpy(solved.weight_CD), torch.from_numpy(solved.bias_C))
+    return head.to(run.compute.device)
 
 
 def _head(run: Run, backbone: Backbone) -> nn.Linear:
@@ -127,9 +156,7 @@ def _head(run: Run, backbone: Backbone) -> nn.Linear:
         best = next(row for row in solved.tried if row["strength"] == solved.strength)
         run.progress.epoch(0, best)
         run.progress.end()
-        return head_from(torch.from_numpy(solved.weight_CD), torch.from_numpy(solved.bias_C)).to(
-            run.compute.device
-        )
+        return _solved(run, solved)
     views = view_plan(run, backbone, views=1, batch_size=settings.batch_size)
     # As in the paper's code, the head's live views are cropped and flipped, not recoloured.
     plain = replace(views.augmentation, jitter_probability=0.0, grey_probability=0.0)
@@ -159,6 +186,7 @@ def _head(run: Run, backbone: Backbone) -> nn.Linear:
 STAGES: Mapping[str, Callable[[Run, Backbone], nn.Linear | None]] = {
     "contrastive": _contrastive,
     "cross_entropy": _cross_entropy,
+    "joint": _joint,
     "head": _head,
 }
 

@@ -150,6 +150,11 @@ def test_evaluate_uses_every_image_of_a_folder_without_splits(
             "contrastive.temperature has no effect with --method cross-entropy",
         ),
         (
+            ["train", "DIGITS", "--method", "joint", "--temperature", "0"],
+            "joint.temperature = 0.0",
+        ),
+        (["train", "DIGITS", "--method", "joint", "--loss", "triplet"], "joint.loss = 'triplet'"),
+        (
             ["train", "DIGITS", "--method", "cross-entropy", "--loss", "simclr"],
             "contrastive.loss has no effect with --method cross-entropy",
         ),

@@ -8,6 +8,7 @@ from lacvit.data.batches import ViewPlan, hold
 from lacvit.data.records import records_from_arrays
 from lacvit.data.views import Augmentation
 from lacvit.input_spec import InputSpec
+from lacvit.training.logs import Silence
 from lacvit.training.material import Compute, LabelledImages
 
 COMPUTE = Compute(torch.device("cpu"), "fp32", evaluation_batch=5, workers=1)
@@ -39,3 +40,18 @@ def plan(backbone: Backbone, *, views: int, batch_size: int = 4, seed: int = 0) 
         jitter_probability=0.5, grey_probability=0.0,
     )  # fmt: skip
     return ViewPlan(backbone.input_spec, augmentation, views, batch_size, seed)
+
+
+class Killed(BaseException):
+    """Stands for any end of the process."""
+
+
+class KillAfter(Silence):
+    """Ends the process when an epoch is done."""
+
+    def __init__(self, epoch: int) -> None:
+        self.last = epoch
+
+    def epoch(self, epoch: int, scalars: object) -> None:
+        if epoch == self.last:
+            raise Killed

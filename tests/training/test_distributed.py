@@ -14,7 +14,7 @@ from small_material import COMPUTE, images, plan, small_backbone
 from torch import Tensor, distributed, nn
 
 from forked import launch
-from lacvit.config import ContrastiveSettings, CrossEntropySettings, HeadSettings
+from lacvit.config import ContrastiveSettings, CrossEntropySettings, HeadSettings, JointSettings
 from lacvit.data.batches import Batch, evaluation_batches, share
 from lacvit.distributed import (
     Group,
@@ -33,6 +33,7 @@ from lacvit.training.contrastive import ContrastiveStage
 from lacvit.training.cross_entropy import CrossEntropyStage
 from lacvit.training.head import HeadStage
 from lacvit.training.heads import fresh_head
+from lacvit.training.joint import JointStage
 from lacvit.training.logs import Silence
 from lacvit.training.loop import LoopPlan, run_stage
 from lacvit.training.material import encode_images
@@ -51,6 +52,7 @@ DOUBLES = {
     "contrastive in chunks of 1": (4,),
     "contrastive in chunks of 3": (2,),
     "cross-entropy": (4,),
+    "joint": (4,),
 }
 VALIDATED = {"contrastive, validated": (2,), "cached head": (2,), "live head": (4,)}
 
@@ -82,7 +84,7 @@ def make_stage(name: str, group: Group, **network: Any) -> Any:
     backbone = small_backbone(**network)
     torch.manual_seed(3)
     compute = replace(COMPUTE, group=group)
-    views = plan(backbone, views=2 if name.startswith("contrastive") else 1)
+    views = plan(backbone, views=2 if name.startswith(("contrastive", "joint")) else 1)
     views = replace(views, rank=rank_of(group), world_size=size_of(group))
     train, validation = images(), images(7, seed=1)
     if name.startswith("contrastive"):
@@ -93,6 +95,9 @@ def make_stage(name: str, group: Group, **network: Any) -> Any:
     if name == "cross-entropy":
         settings = CrossEntropySettings(lr=0.05)
         return CrossEntropyStage(backbone, head, train, validation, settings, views, compute)
+    if name == "joint":
+        joint = JointSettings(projection_dim=8, lr=0.05)
+        return JointStage(backbone, head, train, validation, joint, views, compute)
     features: Any = name.removesuffix(" head")
     given_head = HeadSettings(solver="sgd", features=features, batch_size=4)
     return HeadStage(backbone, head, train, validation, given_head, views, compute)
@@ -218,7 +223,7 @@ def test_every_step_is_that_of_one_process(
     stage: str, alone: dict[str, Tensor], among: list[Any]
 ) -> None:
     truth = alone[stage]
-    assert len(truth) == (7 if stage == "cross-entropy" else 22)  # every step, and the end
+    assert len(truth) == (22 if stage.startswith("contrastive") else 7)  # every step, and the end
     assert (truth[-1] - truth[0]).abs().max() > 0.01, "nothing was learned"
     for size in DOUBLES[stage]:
         for found_here in found(among, size, "trajectories"):

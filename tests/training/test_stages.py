@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_material import COMPUTE, images, plan, small_backbone
+from small_material import COMPUTE, KillAfter, Killed, images, plan, small_backbone
 from torch import Tensor, nn
 
 from lacvit.backbones import Backbone, load_backbone
@@ -209,19 +209,6 @@ def test_a_cross_entropy_step_is_its_formula(smoothing: float) -> None:
 
 
 # --- resuming ----------------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """Stands for any end of the process."""
-
-
-class KillAfter(Silence):
-    def __init__(self, epoch: int) -> None:
-        self.last = epoch
-
-    def epoch(self, epoch: int, scalars: object) -> None:
-        if epoch == self.last:
-            raise Killed
 
 
 @pytest.mark.parametrize("make", [contrastive, cross_entropy, head])

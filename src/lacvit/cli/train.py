@@ -93,8 +93,6 @@ def train(
         "method": method,
         "contrastive.epochs": epochs,
         "head.epochs": head_epochs,
-        "contrastive.temperature": temperature,
-        "contrastive.loss": loss,
         "backbone.image_size": image_size,
         "backbone.trainable": trainable,
         "seed": seed,
@@ -107,6 +105,8 @@ def train(
     assignments = [parse_assignment(text) for text in assign or ()]
     stage = _encoder_stage(method, assignments, given)
     flags |= {f"{stage}.batch_size": batch_size, f"{stage}.lr": lr}
+    contrast = "joint" if stage == "joint" else "contrastive"
+    flags |= {f"{contrast}.temperature": temperature, f"{contrast}.loss": loss}
     settings = make_settings(recipe=given, assignments=assignments, flags=flags)
     if download:
         from lacvit.downloads import fetch

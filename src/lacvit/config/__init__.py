@@ -8,10 +8,13 @@ run's settings come, each beating the one before, from the defaults, the arm's o
 from lacvit.config.settings import (
     BackboneSettings,
     ContrastiveSettings,
+    ContrastSettings,
     CrossEntropySettings,
     DataSettings,
     EvaluationSettings,
+    HeadInit,
     HeadSettings,
+    JointSettings,
     OptimizerSettings,
     RunSettings,
     Settings,
@@ -28,11 +31,14 @@ from lacvit.config.sources import (
 
 __all__ = [
     "BackboneSettings",
+    "ContrastSettings",
     "ContrastiveSettings",
     "CrossEntropySettings",
     "DataSettings",
     "EvaluationSettings",
+    "HeadInit",
     "HeadSettings",
+    "JointSettings",
     "OptimizerSettings",
     "RunSettings",
     "Settings",

@@ -10,6 +10,8 @@ Auto = Literal["auto"]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Optimizer = Literal["adamw", "sgd"]
+HeadInit = Literal["probe", "random"]
+HEAD_INIT = "start from the exact linear probe, or at random"
 
 
 class Settings(BaseModel):
@@ -106,10 +108,9 @@ class OptimizerSettings(Settings):
     clip_norm: float = Field(3.0, ge=0, description="largest gradient norm; 0 clips nothing")
 
 
-class ContrastiveSettings(OptimizerSettings):
-    """Stage 1: label-aware contrastive training of the whole backbone."""
+class ContrastSettings(OptimizerSettings):
+    """What every stage that contrasts views shares: the loss, and the projection under it."""
 
-    epochs: int = Field(100, ge=1, description="passes over the training images, all views each")
     temperature: float = Field(
         0.1, gt=0, description="divides the cosines; lower looks harder at near neighbours"
     )
@@ -124,13 +125,19 @@ class ContrastiveSettings(OptimizerSettings):
         ge=1,
         description="images encoded at a time (gradient caching: same gradient, less memory)",
     )
-    loss_scale: float = Field(
-        1.0, gt=0, description="multiplies the loss (the released code: temperature / 0.07)"
-    )
     projection_hidden: Count | Auto = Field(
         "auto", description="hidden width; auto is the encoder's"
     )
     projection_dim: int = Field(128, ge=2, description="width of the contrasted embedding")
+
+
+class ContrastiveSettings(ContrastSettings):
+    """Stage 1: label-aware contrastive training of the whole backbone."""
+
+    epochs: int = Field(100, ge=1, description="passes over the training images, all views each")
+    loss_scale: float = Field(
+        1.0, gt=0, description="multiplies the loss (the released code: temperature / 0.07)"
+    )
 
 
 class CrossEntropySettings(OptimizerSettings):
@@ -143,9 +150,20 @@ class CrossEntropySettings(OptimizerSettings):
         1.0, gt=0, description="auto epochs: this share of the contrastive stage's image passes"
     )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="mass spread over all classes")
-    head_init: Literal["probe", "random"] = Field(
-        "probe", description="start from the exact linear probe, or at random"
+    head_init: HeadInit = Field("probe", description=HEAD_INIT)
+
+
+class JointSettings(ContrastSettings):
+    """Cross-entropy and contrast at once, each on its own head, of the same views."""
+
+    epochs: Count | Auto = Field(
+        "auto", description="passes, all views each; auto is the contrastive stage's"
     )
+    contrastive_weight: float = Field(
+        0.5, ge=0, lt=1, description="share of the contrastive loss; cross-entropy has the rest"
+    )
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="mass spread over all classes")
+    head_init: HeadInit = Field("probe", description=HEAD_INIT)
 
 
 class HeadSettings(Settings):
@@ -191,5 +209,6 @@ class RunSettings(Settings):
     views: ViewSettings = ViewSettings()
     contrastive: ContrastiveSettings = ContrastiveSettings()
     cross_entropy: CrossEntropySettings = CrossEntropySettings()
+    joint: JointSettings = JointSettings()
     head: HeadSettings = HeadSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

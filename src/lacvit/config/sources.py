@@ -14,7 +14,7 @@ from lacvit.arms import DEFAULT_ARM, Arm, find_arm
 from lacvit.config.settings import RunSettings
 from lacvit.errors import InputError
 
-STAGE_SECTIONS = ("contrastive", "cross_entropy", "head")
+STAGE_SECTIONS = ("contrastive", "cross_entropy", "joint", "head")
 # What nothing reads where the backbone is left as it is.
 OF_ITS_TRAINING = (
     "backbone.trainable",
@@ -155,8 +155,9 @@ def _unusable(name: str, arm: Arm, given: Mapping[str, object], asked: Iterable[
     faults = []
     for key in asked:
         section = key.split(".")[0]
-        # Tuned cross-entropy spends the contrastive stage's passes and starts from a probe.
-        elsewhere = "cross_entropy" in arm.stages and key in (
+        # Every other training of the encoder spends the contrastive stage's passes, and its head
+        # starts from a probe.
+        elsewhere = {"cross_entropy", "joint"} & set(arm.stages) and key in (
             "contrastive.epochs",
             "head.strengths",
         )
@@ -192,24 +193,26 @@ def _another_loss(name: str, arm: Arm, given: Mapping[str, object]) -> list[str]
 
 
 def _contradictions(settings: RunSettings) -> list[str]:
-    head, contrastive = settings.head, settings.contrastive
+    head = settings.head
     faults = []
     if head.solver == "exact" and head.features == "live":
         faults.append(
             "head.features=live needs head.solver=sgd: the exact solver reads each image once. "
             "Set head.solver=sgd, or leave head.features at cached."
         )
-    if contrastive.negative_weighting and contrastive.loss != "supcon":
-        faults.append(
-            f"contrastive.negative_weighting={contrastive.negative_weighting} weights the "
-            f"negatives of supcon, and contrastive.loss is {contrastive.loss!r}. "
-            "Set contrastive.loss=supcon, or leave the weighting at 0."
-        )
-    if contrastive.loss == "simclr" and settings.views.count == 1:
-        faults.append(
-            "contrastive.loss=simclr needs views.count=2 or more: the other views of an image are "
-            "all that it attracts."
-        )
+    contrasts = {"contrastive": settings.contrastive, "joint": settings.joint}
+    for name, contrast in contrasts.items():
+        if contrast.negative_weighting and contrast.loss != "supcon":
+            faults.append(
+                f"{name}.negative_weighting={contrast.negative_weighting} weights the "
+                f"negatives of supcon, and {name}.loss is {contrast.loss!r}. "
+                f"Set {name}.loss=supcon, or leave the weighting at 0."
+            )
+        if contrast.loss == "simclr" and settings.views.count == 1:
+            faults.append(
+                f"{name}.loss=simclr needs views.count=2 or more: the other views of an image "
+                "are all that it attracts."
+            )
     return faults
 
 

@@ -68,6 +68,6 @@ def refuse_batch_norm(module: nn.Module) -> None:
         if isinstance(part, _BatchNorm):
             raise InputError(
                 f"{name} is batch normalisation, which sees each chunk of a batch for the whole. "
-                f"Leave contrastive.micro_batch out and use one process, or choose a vision "
+                f"Leave micro_batch out and use one process, or choose a vision "
                 f"transformer without it."
             )

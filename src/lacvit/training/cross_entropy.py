@@ -15,7 +15,12 @@ from lacvit.backbones.backbone import Backbone
 from lacvit.config import CrossEntropySettings
 from lacvit.data.batches import Batch, ViewPlan, view_batches
 from lacvit.devices import autocast
-from lacvit.training.heads import correct, global_mean, smoothed_cross_entropy
+from lacvit.training.heads import (
+    correct,
+    global_mean,
+    smoothed_cross_entropy,
+    validation_scores,
+)
 from lacvit.training.material import (
     Compute,
     LabelledImages,
@@ -67,13 +72,7 @@ class CrossEntropyStage:
         accuracy = global_mean(correct(logits_NC, labels_N), rows, group).item()
         return global_mean(losses_N, rows, group), {"train_accuracy": accuracy}
 
-    @torch.no_grad()
     def validate(self) -> dict[str, float]:
         features = encode_images(self._validation.images, self._backbone, self._compute)
-        device = self._compute.device
-        logits_BC = self._head(torch.from_numpy(features).to(device))
-        labels = torch.tensor(self._validation.labels_N).to(device)
-        return {
-            "validation_accuracy": correct(logits_BC, labels).mean().item(),
-            "validation_loss": smoothed_cross_entropy(logits_BC, labels, 0.0).mean().item(),
-        }
+        labels_N = torch.tensor(self._validation.labels_N)
+        return validation_scores(self._head, torch.from_numpy(features), labels_N)

@@ -23,7 +23,12 @@ from lacvit.config import HeadSettings
 from lacvit.data.batches import ViewPlan, epoch_order, share, view_batches
 from lacvit.devices import autocast
 from lacvit.distributed import rank_of, size_of
-from lacvit.training.heads import correct, global_mean, smoothed_cross_entropy
+from lacvit.training.heads import (
+    correct,
+    global_mean,
+    smoothed_cross_entropy,
+    validation_scores,
+)
 from lacvit.training.material import (
     Compute,
     LabelledImages,
@@ -192,11 +197,5 @@ class HeadStage:
         )
         return loss, {"train_accuracy": accuracy.item()}
 
-    @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        features, labels = self._validation
-        logits_BC = self._head(features)
-        return {
-            "validation_accuracy": correct(logits_BC, labels).mean().item(),
-            "validation_loss": smoothed_cross_entropy(logits_BC, labels, 0.0).mean().item(),
-        }
+        return validation_scores(self._head, *self._validation)

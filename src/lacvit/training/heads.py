@@ -49,6 +49,17 @@ def smoothed_cross_entropy(logits_BC: Tensor, labels_B: Tensor, smoothing: float
     )
 
 
+@torch.no_grad()
+def validation_scores(head: nn.Linear, features_ND: Tensor, labels_N: Tensor) -> dict[str, float]:
+    """Accuracy and cross-entropy, without smoothing, of a head on features of any device."""
+    device = head.weight.device
+    logits_NC, labels_N = head(features_ND.to(device)), labels_N.to(device)
+    return {
+        "validation_accuracy": correct(logits_NC, labels_N).mean().item(),
+        "validation_loss": smoothed_cross_entropy(logits_NC, labels_N, 0.0).mean().item(),
+    }
+
+
 def global_mean(values_B: Tensor, rows: int, group: Group) -> Tensor:
     """This process's term of the mean over ``rows`` rows, of which it holds B (0 is allowed).
 
