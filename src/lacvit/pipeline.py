@@ -37,7 +37,7 @@ from lacvit.staging import Run, load_chosen, train_stages
 from lacvit.training.logs import Progress, Silence
 from lacvit.training.material import Compute, LabelledImages
 
-__all__ = ["Request", "TrainResult", "plan", "train"]
+__all__ = ["Request", "TrainResult", "choose_backbone", "plan", "train"]
 
 
 class StatusProgress:
@@ -167,6 +167,16 @@ def _settle_backbone(settings: RunSettings, splits: Splits, progress: Progress) 
     for text in said:
         progress.message(text)
     return settled
+
+
+def choose_backbone(settings: RunSettings, progress: Progress) -> str:
+    """What ``--backbone auto`` comes to for the images that the settings name, which are read.
+
+    Raises:
+        InputError: as :func:`train`.
+    """
+    splits = read_splits(settings, progress)
+    return _settle_backbone(settings, splits, progress).backbone.spec
 
 
 def _check_same_images(folder: RunFolder, splits: Splits) -> None:

@@ -63,3 +63,22 @@ def test_a_folder_of_something_else_is_refused(digits: Path, tmp_path: Path) -> 
     (tmp_path / "thesis.doc").write_text("mine")
     with pytest.raises(InputError, match="holds files of something else"):
         compare({**GIVEN, "data.path": str(digits)}, Request(output=tmp_path))
+
+
+def test_auto_is_one_backbone_for_every_method(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen, trained = iter(["pico", "another"]), []
+
+    def stop(settings, asked, **more):
+        trained.append(settings.backbone.spec)
+        raise RunStopped("stopped by hand")
+
+    monkeypatch.setattr(pipeline, "choose_backbone", lambda settings, progress: next(chosen))
+    monkeypatch.setattr(pipeline, "train", stop)
+    request = Request(output=tmp_path / "out", seeds=1)
+    for _ in range(2):
+        with pytest.raises(RunStopped):
+            compare({**GIVEN, "data.path": str(digits)}, request)
+    assert trained == ["pico", "pico"], "the second time as the first"
+    assert json.loads((request.output / "comparison.json").read_text())["auto"] == "pico"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ from lacvit.comparison.answers import read_answers
 from lacvit.comparison.judge import judge
 from lacvit.comparison.plan import PlannedRun, Request, plan_runs
 from lacvit.comparison.tables import as_csv, as_latex, as_markdown
+from lacvit.config import make_settings
 from lacvit.errors import InputError
 from lacvit.report import write_comparison_report
 from lacvit.run_folder import read_json, write_json, write_text
 from lacvit.training.logs import Progress, Silence
+
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,11 @@ def compare(
         InputError: anything that the user can mend.
     """
     progress = progress or Silence()
-    runs = plan_runs(given, request)
     data = str(given.get("data.path", ""))
-    _claim(request.output, {"data": data, "methods": sorted(request.methods)})
+    plan_runs(given, request)  # what is wrong with them is told before any image is read
+    _claim(request.output, data)
+    request = _settle(given, request, progress)
+    runs = plan_runs(given, request)
     todo = [run for run in runs if read_answers(run) is None]
     progress.message(
         f"{len(runs)} runs: {len(request.methods)} methods, {request.seeds} seeds, "
@@ -66,7 +71,22 @@ def compare(
     return comparison
 
 
-def _claim(output: Path, identity: Mapping[str, object]) -> None:
+def _settle(given: Mapping[str, object], request: Request, progress: Progress) -> Request:
+    """``auto`` among the backbones resolved once, so that every method has the same one.
+
+    A comparison that goes on keeps the choice that it began with.
+    """
+    if AUTO not in request.backbones:
+        return request
+    known = request.output / "comparison.json"
+    chosen = read_json(known).get(AUTO) if known.exists() else None
+    if chosen is None:
+        chosen = pipeline.choose_backbone(make_settings(recipe=given), progress)
+    names = dict.fromkeys(chosen if name == AUTO else name for name in request.backbones)
+    return replace(request, backbones=tuple(names), chosen=chosen)
+
+
+def _claim(output: Path, data: str) -> None:
     """Refuse a folder that holds something else, or a comparison of other data."""
     if not output.exists():
         return
@@ -75,10 +95,10 @@ def _claim(output: Path, identity: Mapping[str, object]) -> None:
     known = output / "comparison.json"
     if known.exists():
         earlier = read_json(known)
-        if earlier.get("data") != identity["data"]:
+        if earlier.get("data") != data:
             raise InputError(
                 f"{output} holds a comparison on {earlier.get('data')!r}, not on "
-                f"{identity['data']!r}. Choose another folder with --output."
+                f"{data!r}. Choose another folder with --output."
             )
     elif any(not entry.name.startswith(".") and entry.name != "runs" for entry in output.iterdir()):
         raise InputError(
@@ -88,6 +108,8 @@ def _claim(output: Path, identity: Mapping[str, object]) -> None:
 
 def _write(request: Request, runs: tuple[PlannedRun, ...], data: str) -> Comparison:
     figures = judge(request, [(run, read_answers(run)) for run in runs], data)
+    if request.chosen is not None:
+        figures[AUTO] = request.chosen
     write_json(request.output / "comparison.json", figures)
     write_text(request.output / "comparison.csv", as_csv(figures))
     write_text(request.output / "comparison.md", as_markdown(figures))

@@ -24,6 +24,7 @@ class Request:
     shots: tuple[int | None, ...] = (None,)  # images a class; None takes all there are
     seeds: int = 5
     margin: float = 0.01  # methods closer than this share of the images count as equal
+    chosen: str | None = None  # what "auto" among the backbones came to
 
 
 @dataclass(frozen=True)
