@@ -24,6 +24,7 @@ from torch import Tensor
 
 from lacvit.losses.batch import Batch
 from lacvit.losses.reference import dense_supcon
+from lacvit.losses.rows import squared_lengths
 
 ROWS_AT_ONCE = 512
 
@@ -159,5 +160,4 @@ def _class_sums(z_ND: Tensor, class_index_N: Tensor, n_classes: int) -> tuple[Te
         z_RD = z_ND[rows].to(wide)
         sum_KD.index_add_(0, class_index_N[rows], z_RD)
         square_K.index_add_(0, class_index_N[rows], z_RD.square().sum(dim=1))
-    # The norm's square, since that makes no second tensor of K x D.
-    return sum_KD, torch.linalg.vector_norm(sum_KD, dim=1).square() - square_K
+    return sum_KD, squared_lengths(sum_KD) - square_K

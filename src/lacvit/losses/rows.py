@@ -13,6 +13,8 @@ from torch import Tensor
 
 from lacvit.errors import InputError
 
+ROWS_AT_ONCE = 1024
+
 
 def enter(
     embeddings_ND: Tensor, labels_N: Tensor, temperature: float, normalize: bool
@@ -65,15 +67,25 @@ def checked_rows(embeddings_ND: Tensor, temperature: float, normalize: bool) -> 
     if len(embeddings_ND) == 0:
         return embeddings_ND.to(dtype)
     fixed_ND = embeddings_ND.detach()
-    largest_N = torch.linalg.vector_norm(fixed_ND, torch.inf, dim=1, dtype=dtype)
+    largest_N = torch.cat([x_RD.abs().amax(dim=1) for x_RD in fixed_ND.split(ROWS_AT_ONCE)]).to(
+        dtype
+    )
     _refuse(~largest_N.isfinite(), "is not finite")
     if not normalize:
-        logit_N = torch.linalg.vector_norm(fixed_ND, dim=1, dtype=dtype).square() / temperature
+        logit_N = squared_lengths(fixed_ND.to(dtype)) / temperature
         _refuse(~logit_N.isfinite(), "is too long: its logit with itself overflows")
         return embeddings_ND.to(dtype)
     _refuse(largest_N == 0, "is all zeros and has no direction")
     z_ND: Tensor = _UnitRows.apply(embeddings_ND, largest_N)  # type: ignore[no-untyped-call]
     return z_ND
+
+
+def squared_lengths(x_ND: Tensor) -> Tensor:
+    """``|x|^2`` of each row, (N,), in x's dtype; some rows at a time, so that no copy is whole.
+
+    `torch.linalg.vector_norm` over the columns takes five times as long on a CPU.
+    """
+    return torch.cat([x_RD.square().sum(dim=1) for x_RD in x_ND.split(ROWS_AT_ONCE)])
 
 
 class _UnitRows(torch.autograd.Function):
@@ -83,7 +95,7 @@ class _UnitRows(torch.autograd.Function):
     def forward(ctx: Any, x_ND: Tensor, largest_N: Tensor) -> Tensor:
         # Scaled by its largest entry no row's square can overflow or vanish.
         z_ND = x_ND.to(largest_N.dtype) / largest_N[:, None]
-        norm_N = torch.linalg.vector_norm(z_ND, dim=1)
+        norm_N = squared_lengths(z_ND).sqrt()
         z_ND /= norm_N[:, None]
         ctx.save_for_backward(x_ND, z_ND, largest_N, norm_N)
         return z_ND

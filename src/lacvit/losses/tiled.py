@@ -13,15 +13,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from lacvit.losses.batch import Batch
 from lacvit.losses.linear_memory import Passes, linear_memory_supcon
+from lacvit.losses.rows import squared_lengths
 
 TILE = 512
-KEPT_BYTES = 24 * 2**20
+KEPT_BYTES = 40 * 2**20
 LOG2_E = 1 / math.log(2)
 
 
@@ -34,18 +36,22 @@ def log_denominators(
     z_RD: Tensor, z_ND: Tensor, first: int, temperature: float, kept: list[Tensor] | None
 ) -> Tensor:
     """See `linear_memory.LogDenominators`; tiles that fit in ``KEPT_BYTES`` go to ``kept``."""
+    cut = _Cut(len(z_RD), len(z_ND), first, _side(z_ND))
     if _exponentials_fit(z_ND, temperature):
         sum_R = z_ND.new_zeros(len(z_RD))
-        for tile in _tiles(z_RD, z_ND, first, temperature, True, kept):
-            sum_R[tile.rows] += tile.values_PQ.sum(dim=1)
-            if tile.mirror is not None:
-                sum_R[tile.mirror] += tile.values_PQ.sum(dim=0)
+        sums = cut.of_rows(sum_R)
+        for tile in _tiles(z_ND, cut, temperature, True, kept):
+            sums[tile.rows] += tile.values_PQ.sum(dim=1)
+            if tile.mirrored:
+                sums[tile.columns] += tile.values_PQ.sum(dim=0)
         return sum_R.log()
     log_sum_R = z_ND.new_full((len(z_RD),), -torch.inf)
-    for tile in _tiles(z_RD, z_ND, first, temperature, False, kept):
-        sides = [(tile.rows, 1)] if tile.mirror is None else [(tile.rows, 1), (tile.mirror, 0)]
+    log_sums = cut.of_rows(log_sum_R)
+    for tile in _tiles(z_ND, cut, temperature, False, kept):
+        sides = [(tile.rows, 1), (tile.columns, 0)] if tile.mirrored else [(tile.rows, 1)]
         for side, dim in sides:
-            log_sum_R[side] = torch.logaddexp(log_sum_R[side], tile.values_PQ.logsumexp(dim=dim))
+            more = tile.values_PQ.logsumexp(dim=dim)
+            torch.logaddexp(log_sums[side], more, out=log_sums[side])
     return log_sum_R
 
 
@@ -58,22 +64,25 @@ def repulsion(
     kept: list[Tensor],
 ) -> Tensor:
     """See `linear_memory.Repulsion`; ``kept`` as `log_denominators` left it."""
+    cut = _Cut(len(z_RD), len(z_ND), first, _side(z_ND))
     push_RD = torch.zeros_like(z_RD, memory_format=torch.contiguous_format)
     exponentials = _exponentials_fit(z_ND, temperature)
-    log_denominator_R = log_denominator_N[first : first + len(z_RD)]
-    share_R, share_N = torch.exp(-log_denominator_R), torch.exp(-log_denominator_N)
-    weight = z_ND.new_empty(_side(z_ND) ** 2)
-    for tile in _tiles(z_RD, z_ND, first, temperature, exponentials, kept, keep=False):
-        weight_PQ = weight[: tile.values_PQ.numel()].view(tile.values_PQ.shape)
+    z, push = cut.of_all(z_ND), cut.of_rows(push_RD)
+    log_denominator = cut.of_all(log_denominator_N)
+    share = cut.of_all(torch.exp(-log_denominator_N))
+    weight = z_ND.new_empty(cut.side**2)
+    for tile in _tiles(z_ND, cut, temperature, exponentials, kept, keep=False):
+        rows, columns, values_PQ = tile.rows, tile.columns, tile.values_PQ
+        weight_PQ = weight[: values_PQ.numel()].view(values_PQ.shape)
         if exponentials:
-            torch.add(share_R[tile.rows, None], share_N[None, tile.columns], out=weight_PQ)
-            weight_PQ *= tile.values_PQ
+            torch.add(share[rows][:, None], share[columns], out=weight_PQ)
+            weight_PQ *= values_PQ
         else:
-            torch.sub(tile.values_PQ, log_denominator_R[tile.rows, None], out=weight_PQ).exp_()
-            weight_PQ += (tile.values_PQ - log_denominator_N[None, tile.columns]).exp_()
-        push_RD[tile.rows].addmm_(weight_PQ, z_ND[tile.columns])
-        if tile.mirror is not None:
-            push_RD[tile.mirror].addmm_(weight_PQ.T, z_RD[tile.rows])
+            torch.sub(values_PQ, log_denominator[rows][:, None], out=weight_PQ).exp_()
+            weight_PQ += (values_PQ - log_denominator[columns]).exp_()
+        push[rows].addmm_(weight_PQ, z[columns])
+        if tile.mirrored:
+            push[columns].addmm_(weight_PQ.T, z[rows])
     return push_RD
 
 
@@ -83,27 +92,59 @@ def _exponentials_fit(z_ND: Tensor, temperature: float) -> bool:
     For unit rows in float32: from temperature 0.014 up. The 8 leaves a factor of 3000 to the
     smallest normal number, so that no exponential loses digits.
     """
-    largest_logit = float(torch.linalg.vector_norm(z_ND, dim=1).max()) ** 2 / temperature
+    largest_logit = float(squared_lengths(z_ND).max()) / temperature
     return largest_logit + math.log(len(z_ND)) < -math.log(torch.finfo(z_ND.dtype).tiny) - 8
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """The N rows in blocks, none of which is partly own; a block is named by its first row."""
+
+    n_rows: int
+    n: int
+    first: int
+    side: int
+
+    def own(self) -> list[int]:
+        """Blocks of this process's rows."""
+        return list(range(self.first, self.first + self.n_rows, self.side))
+
+    def others(self) -> list[int]:
+        """Blocks of the other processes' rows."""
+        before = range(0, self.first, self.side)
+        return [*before, *range(self.first + self.n_rows, self.n, self.side)]
+
+    def of_all(self, x_N: Tensor) -> dict[int, Tensor]:
+        """Views of something about all N rows, one a block."""
+        bounds = (0, self.first, self.first + self.n_rows, self.n)
+        return {
+            start: x_N[start : min(start + self.side, stop)]
+            for begin, stop in pairwise(bounds)
+            for start in range(begin, stop, self.side)
+        }
+
+    def of_rows(self, x_R: Tensor) -> dict[int, Tensor]:
+        """The same of something about this process's R rows."""
+        first, side = self.first, self.side
+        return {start: x_R[start - first : start - first + side] for start in self.own()}
 
 
 @dataclass(frozen=True)
 class _Tile:
     """``exp(z_i.z_a / t)`` with 0 for a = i, or ``z_i.z_a / t`` with -inf there."""
 
-    rows: slice
-    """Among the R."""
-    columns: slice
-    """Among the N."""
-    mirror: slice | None
-    """The columns among the R, where the transposed tile serves them too."""
+    rows: int
+    """A block of own rows."""
+    columns: int
+    """A block of any."""
+    mirrored: bool
+    """Whether the transposed tile serves the columns, which are own rows too."""
     values_PQ: Tensor
 
 
 def _tiles(
-    z_RD: Tensor,
     z_ND: Tensor,
-    first: int,
+    cut: _Cut,
     temperature: float,
     exponentials: bool,
     kept: list[Tensor] | None,
@@ -115,44 +156,33 @@ def _tiles(
     added there (do not write into them). The others share a buffer, and each is gone when the next
     is asked for.
     """
-    side = _side(z_ND)
-    buffer = z_ND.new_empty(side**2)
+    z = cut.of_all(z_ND)
+    buffer = z_ND.new_empty(cut.side**2)
     scale = (LOG2_E if exponentials else 1.0) / temperature  # exp2 is the faster exponential
     room = KEPT_BYTES if keep and kept is not None else 0
-    for number, (rows, columns, mirror) in enumerate(_cut(len(z_RD), len(z_ND), first, side)):
+    own, others = cut.own(), cut.others()
+    # Among own rows the upper triangle, then the rest.
+    pairs = [(r, c) for i, r in enumerate(own) for c in (*own[i:], *others)]
+    mirrors = set(own)
+    for number, (rows, columns) in enumerate(pairs):
+        mirrored = columns != rows and columns in mirrors
         if kept is not None and number < len(kept):
-            yield _Tile(rows, columns, mirror, kept[number])
+            yield _Tile(rows, columns, mirrored, kept[number])
             continue
-        shape = rows.stop - rows.start, columns.stop - columns.start
+        shape = len(z[rows]), len(z[columns])
         room -= shape[0] * shape[1] * z_ND.element_size()
         new = room >= 0
         tile_PQ = z_ND.new_empty(shape) if new else buffer[: shape[0] * shape[1]].view(shape)
-        torch.addmm(tile_PQ, z_RD[rows], z_ND[columns].T, beta=0, alpha=scale, out=tile_PQ)
+        torch.addmm(tile_PQ, z[rows], z[columns].T, beta=0, alpha=scale, out=tile_PQ)
         if exponentials:
             tile_PQ.exp2_()
-        if rows.start + first == columns.start:
+        if rows == columns:
             tile_PQ.fill_diagonal_(0.0 if exponentials else -torch.inf)
         if new and kept is not None:
             kept.append(tile_PQ)
-        yield _Tile(rows, columns, mirror, tile_PQ)
+        yield _Tile(rows, columns, mirrored, tile_PQ)
 
 
 def _side(z_ND: Tensor) -> int:
     """Rows and columns of a tile, at most."""
     return min(TILE, len(z_ND))
-
-
-def _cut(n_rows: int, n: int, first: int, side: int) -> Iterator[tuple[slice, slice, slice | None]]:
-    """Rows, columns and mirror of each tile: among own rows the upper triangle, then the rest."""
-    own = _blocks(0, n_rows, side)
-    others = [*_blocks(0, first, side), *_blocks(first + n_rows, n, side)]
-    for i, rows in enumerate(own):
-        for mirror in own[i:]:
-            columns = slice(mirror.start + first, mirror.stop + first)
-            yield rows, columns, None if mirror == rows else mirror
-        for columns in others:
-            yield rows, columns, None
-
-
-def _blocks(start: int, stop: int, side: int) -> list[slice]:
-    return [slice(s, min(s + side, stop)) for s in range(start, stop, side)]
