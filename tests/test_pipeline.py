@@ -162,12 +162,7 @@ def test_one_epoch_is_not_divided_between_two_stages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "stage"),
-    [
-        ("lacvit", "contrastive"),
-        ("cross-entropy", "cross_entropy"),
-        ("lacvit-finetune", "cross_entropy"),
-    ],
+    ("method", "stage"), [("lacvit", "contrastive"), ("lacvit-finetune", "cross_entropy")]
 )
 def test_a_killed_run_goes_on_to_the_same_weights(
     method: str, stage: str, digits: Path, tmp_path: Path
