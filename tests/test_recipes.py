@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from backbones import original_files
+import original_files
 from lacvit import pipeline
 from lacvit.backbones import timm_models
 from lacvit.cli.main import main
