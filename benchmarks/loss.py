@@ -2,7 +2,8 @@
 
     python benchmarks/loss.py --supcontrast ../SupContrast --released ../LaCViT --memory-gb 14
 
-(--quick: a minute's version, nothing written. --device cuda: the GPU's cases.) Run it on a quiet
+(--quick: a minute's version, nothing written. --bars: only what the bars speak of, ten minutes.
+--device cuda: the GPU's cases.) Run it on a quiet
 machine, with OpenMP's default wait policy. The peers are pytorch-metric-learning, installed with
 the `test` extra, and two repositories that are read from where they lie: SupContrast's losses.py
 and the released LaCViT code's utils/losses.py. Without their paths they are left out.
@@ -94,6 +95,7 @@ LARGE = {
     "cpu": (Case(32768, 128, 100), Case(131072, 128, 100)),
     "cuda": (Case(1_000_000, 128, 1000, "bfloat16"),),
 }
+BARS = tuple(Case(n, 128, 100) for n in (1024, 4096, 8192, 16384))
 QUICK = (Case(1024, 128, 100), Case(2048, 128, 100), Case(2048, 128, 100, "float32", "forward"))
 Loss = Callable[[Tensor, Tensor], Tensor]  # (x_VBD, labels_B) -> scalar
 
@@ -351,6 +353,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a minute's version; writes nothing")
+    parser.add_argument("--bars", action="store_true", help="the cases that have a bar")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--supcontrast", type=Path, help="folder with SupContrast's losses.py")
     parser.add_argument("--released", type=Path, help="folder with LaCViT's utils/losses.py")
@@ -367,7 +370,7 @@ def main() -> None:
         return
     bench = Bench(options)
     cases = {"cpu": cpu_cases, "cuda": cuda_cases}[options.device]
-    for case in QUICK if options.quick else cases():
+    for case in QUICK if options.quick else BARS if options.bars else cases():
         bench.run(case)
     for case in () if options.quick else LARGE[options.device]:
         bench.run(case, peers=False)

@@ -34,7 +34,11 @@ def test_torchvision_is_asked_for_the_set(
     name: str, builder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[Path, bool]] = []
-    monkeypatch.setattr(downloads.datasets, builder, lambda root, download: asked.append((root, download)))
+
+    def note(root: Path, download: bool) -> None:
+        asked.append((root, download))
+
+    monkeypatch.setattr(downloads.datasets, builder, note)
     assert downloads.fetch(name, tmp_path / "new")
     assert asked == [(tmp_path / "new", True)]
 

@@ -26,7 +26,7 @@ from lacvit.losses.batch import Batch
 from lacvit.losses.reference import dense_supcon
 from lacvit.losses.rows import squared_lengths
 
-ROWS_AT_ONCE = 512
+ROWS_AT_ONCE = 1024
 
 
 class LogDenominators(Protocol):
@@ -135,11 +135,12 @@ class _LinearMemory(torch.autograd.Function):
             gradient_RD = ctx.passes.repulsion(
                 z_RD, z_ND, own.start, log_denominator_N, temperature, kept
             )
-            pull_R = 2 * is_anchor_N[own].to(class_sum_KD.dtype) / positives_N[own].clamp(min=1)
+            pull_R = 2 * is_anchor_N[own].to(z_RD.dtype) / positives_N[own].clamp(min=1)
+            class_sum_KD = class_sum_KD.to(z_RD.dtype)
             class_index_R = class_index_N[own]
             for run in _runs(len(z_RD)):
-                others_RD = class_sum_KD[class_index_R[run]] - z_RD[run]
-                gradient_RD[run] -= (pull_R[run, None] * others_RD).to(z_RD.dtype)
+                others_RD = class_sum_KD.index_select(0, class_index_R[run]).sub_(z_RD[run])
+                gradient_RD[run].addcmul_(others_RD, pull_R[run, None], value=-1)
             gradient_RD *= loss_gradient / is_anchor_N.sum() / temperature
         return gradient_RD, None, None, None
 
