@@ -5,6 +5,7 @@ Shape letters: N images, B in a batch, C classes, D feature dimensions.
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from lacvit.backbones.backbone import Backbone
@@ -39,6 +41,8 @@ from lacvit.training.optim import ParameterGroup
 
 EXACT_ITERATIONS = 1000
 SGD_EPOCHS = 100
+# 1,797 x 128 on two cores: 0.9 s by one thread, 7.6 s by two, which wait for one another.
+ONE_THREAD_BELOW = 2**22
 
 
 @dataclass(frozen=True)
@@ -79,17 +83,20 @@ def fit_exact_head(
     x, x_validation = ((split.features_ND - mean) / deviation for split in (train, validation))
     tried: list[dict[str, float]] = []
     best: tuple[tuple[float, float], Any, float] | None = None
-    for strength in strengths:
-        model = LogisticRegression(C=strength, max_iter=iterations)
-        with warnings.catch_warnings():
-            # Not converging within the user's own bound is recorded in `iterations`.
-            warnings.simplefilter("ignore", ConvergenceWarning)
+    # From the strongest penalty down, each solution is where the next one starts: a third fewer
+    # iterations. The model is one object throughout, so the best one is a copy.
+    model = LogisticRegression(max_iter=iterations, warm_start=True)
+    with threadpool_limits(1 if x.size < ONE_THREAD_BELOW else None), warnings.catch_warnings():
+        # Not converging within the user's own bound is recorded in `iterations`.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for strength in sorted(strengths):
+            model.set_params(C=strength)
             model.fit(x, train.labels_N)
-        row = _score(model, x, train.labels_N, x_validation, validation.labels_N)
-        tried.append({"strength": strength, **row})
-        rank = (row["validation_accuracy"], -row["validation_loss"])
-        if best is None or rank > best[0]:
-            best = (rank, model, strength)
+            row = _score(model, x, train.labels_N, x_validation, validation.labels_N)
+            tried.append({"strength": strength, **row})
+            rank = (row["validation_accuracy"], -row["validation_loss"])
+            if best is None or rank > best[0]:
+                best = (rank, copy.deepcopy(model), strength)
     assert best is not None  # there is at least one strength
     weight, bias = _unfold(best[1], classes, mean, deviation)
     return ExactHead(weight, bias, best[2], tuple(tried))
