@@ -35,12 +35,7 @@ LOG2_E = 1 / math.log(2)
 
 
 def fused_supcon(z_RD: Tensor, batch: Batch) -> Tensor:
-    """`linear_memory_supcon` by Triton kernels.
-
-    Raises:
-        InputError: float64 rows, or a device that cannot run the kernels.
-    """
-    refuse_what_kernels_cannot(z_RD.device, z_RD.dtype)
+    """`linear_memory_supcon` by Triton kernels, where `refuse_what_kernels_cannot` has nothing."""
     operands = torch.bfloat16 if batch.operands == torch.bfloat16 else torch.float32
     passes = Passes(
         partial(log_denominators, operands=operands), partial(repulsion, operands=operands)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from types import ModuleType
 from typing import Literal, overload
 
 import torch
@@ -26,9 +27,9 @@ from lacvit.losses.tiled import tiled_supcon
 Implementation = Callable[[Tensor, Batch], Tensor]
 
 
-def _fused_supcon(z_RD: Tensor, batch: Batch) -> Tensor:
+def _load_fused() -> ModuleType:
     try:  # here, since Triton is installed with CUDA builds of torch only, and slow to import
-        from lacvit.losses.fused import fused_supcon
+        from lacvit.losses import fused
     except ModuleNotFoundError as missing:
         if missing.name is None or not missing.name.startswith("triton"):
             raise
@@ -36,7 +37,12 @@ def _fused_supcon(z_RD: Tensor, batch: Batch) -> Tensor:
             "impl is 'fused', which needs Triton, and it is not installed: "
             "pip install 'triton>=3' (Linux), or choose impl='tiled'."
         ) from missing
-    return fused_supcon(z_RD, batch)
+    return fused
+
+
+def _fused_supcon(z_RD: Tensor, batch: Batch) -> Tensor:
+    loss: Tensor = _load_fused().fused_supcon(z_RD, batch)
+    return loss
 
 
 # "auto" never takes "fused": no GPU has timed it yet.
@@ -156,7 +162,10 @@ def _supcon_loss(
     def enter_here() -> tuple[Tensor, Tensor]:
         _check_implementation(impl)
         check_weighting(negative_weighting, impl)
-        return enter(embeddings_RD, labels_R, temperature, normalize)
+        z_RD, labels = enter(embeddings_RD, labels_R, temperature, normalize)
+        if impl == "fused":  # before the exchange, so that no process waits for one that cannot
+            _load_fused().refuse_what_kernels_cannot(z_RD.device, z_RD.dtype)
+        return z_RD, labels
 
     alike = {"temperature": temperature, "impl": impl, "negative_weighting": negative_weighting}
     z_RD, labels_R, block = meet(enter_here, group, alike)
