@@ -167,7 +167,7 @@ def together(work: Callable[[], T], group: Group) -> T:
     value, error = None, None
     try:
         value = work()
-    except Exception as caught:
+    except Exception as caught:  # raised below, when the others have heard of it
         error = caught
     said: list[str | None] = [None] * size_of(group)
     dist.all_gather_object(said, None if error is None else str(error), group=group)

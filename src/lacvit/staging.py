@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from lacvit.training.head import (
 from lacvit.training.heads import fresh_head, head_from
 from lacvit.training.joint import JointStage
 from lacvit.training.logs import Progress
-from lacvit.training.loop import LoopPlan, epoch_seed, run_stage
+from lacvit.training.loop import LoopPlan, Stage, epoch_seed, run_stage
 from lacvit.training.material import Compute, LabelledImages, encode_images
 from lacvit.training.trainable import prepare
 
@@ -77,8 +78,7 @@ def train_stages(run: Run, backbone: Backbone) -> nn.Linear:
 
 def _contrastive(run: Run, backbone: Backbone) -> None:
     settings = run.settings.contrastive
-    views = view_plan(run, backbone, views=run.settings.views.count, batch_size=settings.batch_size)
-    _write_sheet(run, backbone, views)
+    views = _shown_views(run, backbone, run.settings.views.count, settings)
     stage = ContrastiveStage(
         backbone,
         run.train,
@@ -88,15 +88,13 @@ def _contrastive(run: Run, backbone: Backbone) -> None:
         run.compute,
         knn_k=run.settings.evaluation.knn_k,
     )
-    plan = _loop_plan(run, settings, settings.epochs)
-    run_stage(stage, plan, run.folder.stage(stage.name), run.progress, run.compute.group)
+    _train(run, stage, settings, settings.epochs)
 
 
 def _cross_entropy(run: Run, backbone: Backbone) -> nn.Linear:
     settings = run.settings.cross_entropy
     head = _first_head(run, backbone, settings.head_init)
-    views = view_plan(run, backbone, views=1, batch_size=settings.batch_size)
-    _write_sheet(run, backbone, views)
+    views = _shown_views(run, backbone, 1, settings)
     stage = CrossEntropyStage(
         backbone,
         head,
@@ -106,16 +104,14 @@ def _cross_entropy(run: Run, backbone: Backbone) -> nn.Linear:
         views,
         run.compute,
     )
-    plan = _loop_plan(run, settings, int(settings.epochs))
-    run_stage(stage, plan, run.folder.stage(stage.name), run.progress, run.compute.group)
+    _train(run, stage, settings, int(settings.epochs))
     return head
 
 
 def _joint(run: Run, backbone: Backbone) -> nn.Linear:
     settings = run.settings.joint
     head = _first_head(run, backbone, settings.head_init)
-    views = view_plan(run, backbone, views=run.settings.views.count, batch_size=settings.batch_size)
-    _write_sheet(run, backbone, views)
+    views = _shown_views(run, backbone, run.settings.views.count, settings)
     stage = JointStage(
         backbone,
         head,
@@ -125,8 +121,7 @@ def _joint(run: Run, backbone: Backbone) -> nn.Linear:
         views,
         run.compute,
     )
-    plan = _loop_plan(run, settings, int(settings.epochs))
-    run_stage(stage, plan, run.folder.stage(stage.name), run.progress, run.compute.group)
+    _train(run, stage, settings, int(settings.epochs))
     return head
 
 
@@ -211,9 +206,9 @@ def solve_head(run: Run, backbone: Backbone) -> ExactHead:
     )
 
 
-def _loop_plan(run: Run, settings: OptimizerSettings, epochs: int) -> LoopPlan:
+def _train(run: Run, stage: Stage[Any], settings: OptimizerSettings, epochs: int) -> None:
     assert settings.lr != "auto"
-    return LoopPlan(
+    plan = LoopPlan(
         epochs=epochs,
         optimizer=settings.optimizer,
         lr=settings.lr,
@@ -221,6 +216,14 @@ def _loop_plan(run: Run, settings: OptimizerSettings, epochs: int) -> LoopPlan:
         clip_norm=settings.clip_norm,
         seed=run.settings.seed,
     )
+    run_stage(stage, plan, run.folder.stage(stage.name), run.progress, run.compute.group)
+
+
+def _shown_views(run: Run, backbone: Backbone, views: int, settings: OptimizerSettings) -> ViewPlan:
+    """How an encoder's stage draws its views; a few of them go into the run's figures."""
+    plan = view_plan(run, backbone, views=views, batch_size=settings.batch_size)
+    _write_sheet(run, backbone, plan)
+    return plan
 
 
 def _write_sheet(run: Run, backbone: Backbone, views: ViewPlan) -> None:
