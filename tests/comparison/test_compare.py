@@ -70,15 +70,26 @@ def test_auto_is_one_backbone_for_every_method(
 ) -> None:
     chosen, trained = iter(["pico", "another"]), []
 
-    def stop(settings, asked, **more):
+    real = pipeline.train
+
+    def stop_at_the_second(settings, asked, **more):
         trained.append(settings.backbone.spec)
-        raise RunStopped("stopped by hand")
+        if len(trained) > 1:
+            raise RunStopped("stopped by hand")
+        return real(settings, asked, **more)
 
     monkeypatch.setattr(pipeline, "choose_backbone", lambda settings, progress: next(chosen))
-    monkeypatch.setattr(pipeline, "train", stop)
+    monkeypatch.setattr(pipeline, "train", stop_at_the_second)
     request = Request(output=tmp_path / "out", seeds=1)
     for _ in range(2):
         with pytest.raises(RunStopped):
             compare({**GIVEN, "data.path": str(digits)}, request)
-    assert trained == ["pico", "pico"], "the second time as the first"
+    assert trained == ["pico", "pico", "pico"], "the second time as the first"
     assert json.loads((request.output / "comparison.json").read_text())["auto"] == "pico"
+
+
+def test_data_that_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:
+    request = Request(output=tmp_path / "out", backbones=("pico",), seeds=1)
+    with pytest.raises(InputError, match="does not exist"):
+        compare({**GIVEN, "data.path": str(tmp_path / "nowhere")}, request)
+    assert not request.output.exists()

@@ -60,13 +60,13 @@ def compare(
         f"{len(runs) // (len(request.methods) * request.seeds)} cells. "
         + (f"{len(runs) - len(todo)} are done already." if len(todo) < len(runs) else "")
     )
-    comparison = _write(request, runs, data)
     for number, run in enumerate(todo, 1):
         progress.message(f"Run {number} of {len(todo)}: {run.folder.name}")
         pipeline.train(
             run.settings, pipeline.Request(output=run.folder, report=False), progress=progress
         )
-        comparison = _write(request, runs, data)
+        _write(request, runs, data)  # not before: data that cannot be read leaves nothing behind
+    comparison = _write(request, runs, data)
     write_comparison_report(request.output)
     return comparison
 

@@ -78,6 +78,7 @@ def write_comparison_report(folder: Path, thumbnails: Thumbnails | None = None) 
     ]
     content = {
         "comparison": figures,
+        "name": Path(figures["data"]).name or folder.resolve().name,
         "cells": cells,
         "over_shots": list(_over_shots(figures["cells"])),
         "names": {name: METHODS.get(name, name) for name in figures["methods"]},

@@ -14,13 +14,13 @@ from lacvit.report.theme import class_colour, class_marker, light
 from lacvit.report.words import points, shortened
 
 ROW = 0.34  # inches
-NAMES = 1.75
+NAMES = 1.35
 SHOTS_FRAME = Frame(4.6, 2.9, left=0.5, right=1.3, bottom=0.45, top=0.12)
 
 
 def rows_frame(count: int) -> Frame:
     """Room for that many rows with a name at their left."""
-    return Frame(6.6, ROW * count + 0.6, left=NAMES, right=0.55, bottom=0.45, top=0.1)
+    return Frame(4.6, ROW * count + 0.6, left=NAMES, right=0.5, bottom=0.45, top=0.1)
 
 
 def draw_accuracies(axes: Axes, methods: Sequence[Mapping[str, Any]]) -> None:
@@ -102,11 +102,11 @@ def _apart(values: Sequence[float]) -> list[float]:
 
 
 def _named_rows(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [shortened(name, 28) for name in reversed(names)])
+    axes.set_yticks(range(len(names)), [shortened(name, 24) for name in reversed(names)])
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.tick_params(axis="y", length=0, labelcolor=light("ink"))
     axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=7))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.grid(axis="x", color=light("rule"), linewidth=0.6)
     axes.set_axisbelow(True)
     axes.margins(x=0.06)
