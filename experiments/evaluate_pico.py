@@ -30,7 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from timm import create_model
 from timm.models.vision_transformer import VisionTransformer
-from tiny_images import MAE, PICO, Normalisation, random_crops, read_images
+from tiny_images import IMAGENET, PICO, Normalisation, random_crops, read_images
 from torch.nn import functional
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # scikit-learn's C
@@ -101,8 +101,8 @@ def main() -> None:
     mae_starts = []
     if arguments.mae:
         mae_starts = [
-            Start("random, pico-mae's shape", arguments.mae, random_mae, MAE),
-            Start("pico-mae", arguments.mae, load_mae, MAE),
+            Start("random, pico-mae's shape", arguments.mae, random_mae, IMAGENET),
+            Start("pico-mae", arguments.mae, load_mae, IMAGENET),
         ]
     figures = feature_figures("raw pixels", raw(train), raw(test), train, test)
     for start in pico_starts + mae_starts:

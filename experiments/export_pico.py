@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pico_models import MaskedAutoencoder, Shape, build_classifier
+from pico_beit import Data2Vec, SimMim
+from pico_models import Shape, build_classifier
 from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 from tiny_images import PICO
+from torch import nn
 
 
 def export_pico(model: VisionTransformer, path: Path, shape: Shape) -> None:
@@ -47,15 +49,25 @@ def export_pico(model: VisionTransformer, path: Path, shape: Shape) -> None:
     part.replace(path)
 
 
-def export_mae(model: MaskedAutoencoder, path: Path, settings: dict[str, Any], epoch: int) -> None:
-    """The dictionary that the original MAE code saves: model, optimizer, epoch, scaler, args."""
-    contents = {
-        "model": model.state_dict(),
-        "optimizer": {},
-        "epoch": epoch,
-        "scaler": {},
-        "args": argparse.Namespace(**settings),
-    }
+def export_original(model: nn.Module, path: Path, settings: dict[str, Any], epoch: int) -> None:
+    """The dictionary that the authors of the model's method save: their keys, nested as theirs."""
+    arguments = argparse.Namespace(**settings)
+    if isinstance(model, SimMim):
+        contents = {"model": model.state_dict(), "epoch": epoch, "config": settings}
+    elif isinstance(model, Data2Vec):
+        parts = model.state_dict()
+        bare = {key.removeprefix("encoder."): tensor for key, tensor in parts.items()}
+        student = {key: t for key, t in bare.items() if not key.startswith("teacher.")}
+        teacher = {key.removeprefix("teacher."): t for key, t in bare.items() if key not in student}
+        contents = {"model": student, "model_ema": teacher, "epoch": epoch, "args": arguments}
+    else:  # MAE
+        contents = {
+            "model": model.state_dict(),
+            "optimizer": {},
+            "epoch": epoch,
+            "scaler": {},
+            "args": arguments,
+        }
     part = path.with_suffix(".part")
     torch.save(contents, part)
     part.replace(path)

@@ -54,11 +54,13 @@ RECIPES = {
         smallest_crop=0.2,
         mask=0.5,
     ),
+    "simmim": Settings(objective="simmim", epochs=3.2, smallest_crop=0.35, mask=0.6),
+    "data2vec": Settings(objective="data2vec", epochs=3.2, smallest_crop=0.35, mask=0.6),
 }
 
 
 def parse_arguments() -> tuple[Settings, Path, Path, int]:
-    parser = argparse.ArgumentParser(description="Pretrain pico or pico-mae.")
+    parser = argparse.ArgumentParser(description="Pretrain pico or a twin of it.")
     parser.add_argument("--data", type=Path, required=True, help="tinyimagenet32/train.parquet")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)

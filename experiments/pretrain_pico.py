@@ -1,8 +1,8 @@
-"""Pretrain pico, the backbone that ships with lacvit, or its self-supervised twin pico-mae.
+"""Pretrain pico, the backbone that ships with lacvit, or one of its self-supervised twins.
 
 Command:  python experiments/pretrain_pico.py --data DATA/tinyimagenet32/train.parquet \
               --objective supervised --output runs/pico
-          (pico-mae: --objective mae --output runs/pico-mae)
+          (pico-mae: --objective mae --output runs/pico-mae; so too simmim and data2vec)
 Hardware: one core of a 2-core machine, no GPU, 1.2 GB of memory.
 Time:     pico about 35 minutes on a free core (the shipped one took 56 minutes of a shared core,
           with --minutes 56 and the schedule set by the clock, and came to 10.5 epochs);
@@ -14,7 +14,7 @@ The same command after an interruption continues from the last checkpoint. Batch
 are functions of (seed, step), so no random state needs saving.
 
 The output folder gets log.jsonl, checkpoint.pt, and when done pico.safetensors (float16, timm's
-keys) or pico-mae.pth (the original MAE file format).
+keys), or pico-mae.pth, pico-simmim.pth or pico-data2vec.pth in the format of the method's authors.
 """
 
 import json
@@ -25,13 +25,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from export_pico import export_mae, export_pico
+from export_pico import export_original, export_pico
 from muon import Muon
+from pico_beit import Data2Vec, SimMim
 from pico_models import MaskedAutoencoder, build_classifier, classify
 from pico_settings import Settings, parse_arguments
-from timm.models.vision_transformer import VisionTransformer
-from tiny_images import MAE, PICO, Normalisation, random_crops, read_images
+from tiny_images import IMAGENET, PICO, Normalisation, random_crops, read_images
+from torch import nn
 from torch.nn import functional
+
+SELF_SUPERVISED = (MaskedAutoencoder, SimMim, Data2Vec)
 
 HELD_OUT = 4000  # the file's last images, never trained on: the log's validation accuracy
 
@@ -53,15 +56,16 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     images, labels = read_images(data, cache=output.parent)
     model, epochs = train(settings, images, labels, output)
-    if isinstance(model, MaskedAutoencoder):
-        export_mae(model, output / "pico-mae.pth", asdict(settings), round(epochs))
+    if isinstance(model, SELF_SUPERVISED):
+        target = output / f"pico-{settings.objective}.pth"
+        export_original(model, target, asdict(settings), round(epochs))
     else:
         export_pico(model, output / "pico.safetensors", settings.shape)
 
 
 def train(
     settings: Settings, images: torch.Tensor, labels: torch.Tensor, output: Path
-) -> tuple[VisionTransformer, float]:
+) -> tuple[nn.Module, float]:
     """The whole run, from its last checkpoint if there is one; and the epochs it took."""
     torch.manual_seed(settings.seed)
     model = build_model(settings, classes=int(labels.max()) + 1)
@@ -84,6 +88,8 @@ def train(
         for optimiser in optimisers:
             optimiser.step()
             optimiser.zero_grad()
+        if isinstance(model, Data2Vec):
+            model.follow(done)
         step += 1
         losses.append(loss.item())
         if step % 200 == 0:
@@ -99,19 +105,23 @@ def train(
     return model, step / per_epoch
 
 
-def build_model(settings: Settings, classes: int) -> VisionTransformer:
+def build_model(settings: Settings, classes: int) -> nn.Module:
     if settings.objective == "mae":
         return MaskedAutoencoder(
             settings.shape, settings.decoder_dim, settings.decoder_depth, settings.mask
         )
+    if settings.objective == "simmim":
+        return SimMim(settings.shape, settings.mask)
+    if settings.objective == "data2vec":
+        return Data2Vec(settings.shape, settings.mask)
     return build_classifier(settings.shape, classes)
 
 
-def normalisation(model: VisionTransformer) -> Normalisation:
-    return MAE if isinstance(model, MaskedAutoencoder) else PICO
+def normalisation(model: nn.Module) -> Normalisation:
+    return IMAGENET if isinstance(model, SELF_SUPERVISED) else PICO
 
 
-def build_optimisers(settings: Settings, model: VisionTransformer) -> list[torch.optim.Optimizer]:
+def build_optimisers(settings: Settings, model: nn.Module) -> list[torch.optim.Optimizer]:
     """AdamW, without decay for vectors, positions and tokens; Muon for the blocks if asked."""
     muon: list[torch.nn.Parameter] = []
     decayed: list[torch.nn.Parameter] = []
@@ -167,13 +177,13 @@ def batch_indices(settings: Settings, per_epoch: int, step: int) -> torch.Tensor
 
 def step_loss(
     settings: Settings,
-    model: VisionTransformer,
+    model: nn.Module,
     views: torch.Tensor,
     labels: torch.Tensor,
     done: float,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    if isinstance(model, MaskedAutoencoder):
+    if isinstance(model, SELF_SUPERVISED):
         return model.loss(views, generator)
     keep = settings.keep if done < settings.keep_until else 1.0
     logits = classify(model, views, keep, generator)
@@ -181,13 +191,13 @@ def step_loss(
 
 
 @torch.inference_mode()
-def validate(model: VisionTransformer, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Accuracy on the held-out images; MAE: minus its loss there, with one fixed mask."""
+def validate(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
+    """Accuracy on the held-out images; self-supervised: minus its loss, the mask fixed."""
     model.eval()
     score = 0.0
     for start in range(len(images) - HELD_OUT, len(images), 500):
         batch = normalisation(model)(images[start : start + 500])
-        if isinstance(model, MaskedAutoencoder):
+        if isinstance(model, SELF_SUPERVISED):
             score -= float(model.loss(batch, torch.Generator().manual_seed(start))) * len(batch)
         else:
             score += float((model(batch).argmax(1) == labels[start : start + 500]).sum())
@@ -213,7 +223,7 @@ def report(
 def save(
     path: Path,
     settings: Settings,
-    model: VisionTransformer,
+    model: nn.Module,
     optimisers: list[torch.optim.Optimizer],
     step: int,
     seconds: float,
@@ -236,7 +246,7 @@ def save(
 def resume(
     path: Path,
     settings: Settings,
-    model: VisionTransformer,
+    model: nn.Module,
     optimisers: list[torch.optim.Optimizer],
 ) -> tuple[int, float]:
     """Load the checkpoint, if any; gives the steps and seconds already behind it."""

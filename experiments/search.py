@@ -26,6 +26,7 @@ BASE: dict[str, object] = {"data.shots": 50, "contrastive.epochs": 25}
 # its lines, whose base_lr says so, stay in the CSV.
 BASE_RATE = 1e-3
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
+JOINT_RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 SGD_RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 
 # Factor -> value -> what it changes. The base itself is the row "base".
@@ -56,6 +57,7 @@ def jobs(data: str, backbones: dict[str, str]) -> Iterator[Job]:
                 ("lacvit", "contrastive", RATES),
                 ("cross-entropy", "cross_entropy", RATES),
                 ("cross-entropy-paper", "cross_entropy", SGD_RATES),
+                ("joint", "joint", JOINT_RATES),
             ):
                 for lr in rates:
                     row = {**column, "arm": arm, "factor": "lr", "value": f"{lr:g}"}
@@ -75,13 +77,15 @@ def main() -> None:
     add_pico_mae(parser)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--shard", default="1/1")
+    parser.add_argument("--arm", help="only this one's runs")
     parser.add_argument("--collect", action="store_true", help="only write the table")
     arguments = parser.parse_args()
     planned = list(jobs(arguments.data, backbones(arguments)))
+    chosen = [job for job in planned if arguments.arm in (None, job.row["arm"])]
     # "test" is what was held out of the training file.
     target = Path(__file__).parent / "results" / "search.csv"
     if not arguments.collect:
-        run_all(planned, arguments.output, arguments.shard, target)
+        run_all(chosen, arguments.output, arguments.shard, target)
     lines = collect(planned, arguments.output, target, "test")
     print(f"{len(lines)} of {len(planned)} runs")
     print(summarise(lines, ("backbone", "base_lr", "arm", "factor", "value"), "test_accuracy"))

@@ -27,8 +27,8 @@ class Normalisation:
 
 
 PICO = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-# Files in the original MAE format are read with the normalisation of the original.
-MAE = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# The files of MAE, SimMIM and data2vec are read with the normalisation of the originals.
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def read_images(parquet: Path, cache: Path | None = None) -> tuple[torch.Tensor, torch.Tensor]:
