@@ -20,6 +20,7 @@ from lacvit.losses import LossDetails, row_blocks, supcon_loss
 from lacvit.losses.npair import find_pairs, npair_loss
 from lacvit.losses.simclr import ntxent_loss
 from lacvit.losses.sincere import sincere_loss
+from lacvit.losses.supcon import DENSE_BELOW
 
 EPS = {d: torch.finfo(d).eps for d in (torch.bfloat16, torch.float16, torch.float32, torch.float64)}
 
@@ -149,15 +150,48 @@ def test_without_a_positive_the_loss_is_zero_and_attached(name: str, labels: lis
 
 
 @every_relative
-def test_autocast_changes_no_bit(name: str, small_blocks: None) -> None:
+@pytest.mark.parametrize("dtype", EPS)
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_autocast_changes_no_bit(
+    name: str, dtype: torch.dtype, requires_grad: bool, small_blocks: None
+) -> None:
+    # simclr is supcon_loss, which takes another implementation for few rows under autocast.
+    z, labels = batch(n=DENSE_BELOW if name == "simclr" else 16, d=8)
+    z = z.to(dtype).requires_grad_(requires_grad)
+    expected = RELATIVES[name][0](z, labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = RELATIVES[name][0](z, labels)
+    assert loss.dtype == torch.promote_types(dtype, torch.float32)
+    assert loss.requires_grad is requires_grad
+    assert torch.equal(loss, expected)
+
+
+@every_relative
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_backward_inside_autocast_stays_exact(
+    name: str, create_graph: bool, small_blocks: None
+) -> None:
     z, labels = batch(n=16, d=8)
     z = z.float().requires_grad_()
     (expected,) = torch.autograd.grad(RELATIVES[name][0](z, labels), z)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = RELATIVES[name][0](z, labels)
-        (gradient,) = torch.autograd.grad(loss, z)
-    assert loss.dtype == torch.float32
+        (gradient,) = torch.autograd.grad(loss, z, create_graph=create_graph)
     torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-6)  # in bfloat16: 1e-2
+
+
+@pytest.mark.filterwarnings("default")  # the compiler's own
+@every_relative
+def test_a_compiled_caller_gets_the_same_loss(name: str, small_blocks: None) -> None:
+    z, labels = batch(n=16, d=8)
+    z = z.float().requires_grad_()
+
+    def step(z: Tensor) -> Tensor:
+        return 2 * RELATIVES[name][0](z * 3, labels)
+
+    loss = torch.compile(step, backend="aot_eager")(z)
+    assert torch.equal(loss, step(z))
+    assert torch.equal(torch.autograd.grad(loss, z)[0], torch.autograd.grad(step(z), z)[0])
 
 
 @in_blocks
