@@ -1,8 +1,7 @@
-"""Many runs of lacvit, each found again by its name: what search.py and table.py share."""
+"""Many runs of lacvit, each found again by its name: what search.py and grid.py share."""
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import time
@@ -26,18 +25,17 @@ class Job:
         return f"{words}_s{self.seed}".replace("/", "-").replace(" ", "")
 
 
-def add_pico_mae(parser: argparse.ArgumentParser) -> None:
-    """The options that name pico-mae, which is not in the package."""
-    parser.add_argument("--pico-mae", type=Path, help="leave out to run pico alone")
-    parser.add_argument("--heads", type=int, default=4, help="attention heads of pico-mae")
+def backbones(pretrained: Path | None) -> dict[str, str]:
+    """Backbone name -> what ``backbone.spec`` is given: pico, and what a folder has beside it.
 
-
-def backbones(arguments: argparse.Namespace) -> dict[str, str]:
-    """Backbone name -> what ``backbone.spec`` is given."""
+    pretrain_pico.py writes ``pico-mae/pico-mae.pth`` and the like below the folder it is given.
+    """
     specs = {"pico": "pico"}
-    if arguments.pico_mae:
-        path = arguments.pico_mae.resolve()
-        specs["pico-mae"] = f"file:{path}?format=mae&heads={arguments.heads}"
+    for method in ("mae", "simmim", "data2vec") if pretrained else ():
+        assert pretrained is not None
+        path = pretrained.resolve() / f"pico-{method}" / f"pico-{method}.pth"
+        if path.exists():
+            specs[f"pico-{method}"] = f"file:{path}?format={method}&heads=4"
     return specs
 
 

@@ -5,7 +5,7 @@ for every arm. Only the training file is read: a fifth of it (1,000 images) is h
 judges; 500 of the rest train and 500 validate, drawn by the seed.
 
 Command:  python experiments/search.py --data DATA/cifar10/train.parquet \\
-              --pico-mae runs/pico-mae/pico-mae.pth --output runs/search --shard 1/2
+              --pretrained runs --output runs/search --shard 1/2
           (and 2/2 beside it, each with OMP_NUM_THREADS=1; then --collect)
 Hardware: 2 cores, no GPU.
 Time:     about a minute and a half a run and core; it says how many there are.
@@ -18,7 +18,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobs import Job, add_pico_mae, backbones, collect, run_all, summarise
+from jobs import Job, backbones, collect, run_all, summarise
 
 SEEDS = (100, 101)  # never used by a table
 BASE: dict[str, object] = {"data.shots": 50, "contrastive.epochs": 25}
@@ -74,13 +74,13 @@ def jobs(data: str, backbones: dict[str, str]) -> Iterator[Job]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True)
-    add_pico_mae(parser)
+    parser.add_argument("--pretrained", type=Path, help="leave out to run pico alone")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--shard", default="1/1")
     parser.add_argument("--arm", help="only this one's runs")
     parser.add_argument("--collect", action="store_true", help="only write the table")
     arguments = parser.parse_args()
-    planned = list(jobs(arguments.data, backbones(arguments)))
+    planned = list(jobs(arguments.data, backbones(arguments.pretrained)))
     chosen = [job for job in planned if arguments.arm in (None, job.row["arm"])]
     # "test" is what was held out of the training file.
     target = Path(__file__).parent / "results" / "search.csv"

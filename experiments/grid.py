@@ -1,0 +1,148 @@
+"""The grid of docs/results.md: every arm at equal image passes, on full test sets.
+
+Command:  python experiments/grid.py --data DATA --pretrained runs --output runs/grid
+          (--cells, --backbones, --arms and --seeds take parts of it; --shard 1/2 and 2/2 beside one
+          another, each with OMP_NUM_THREADS=1; --ablation for the other table; --collect at last)
+Hardware: 2 cores, no GPU.
+Time:     20 to 80 seconds a run and core at CIFAR-10, 200 at CIFAR-100 and Flowers-102.
+Result:   experiments/results/grid.csv, a line a run; grid-answers.parquet, which test images each
+          run got right; grid-pairs.csv, every difference, paired by image and seed;
+          grid-geometry.csv, what each run made of the test images' embedding.
+
+``--pretrained`` holds what pretrain_pico.py wrote: pico-mae/pico-mae.pth and so on; what is not
+there is left out. Rates are those that search.py found best, on seeds that the grid does not use.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from evidence import write_answers, write_geometry, write_pairs
+from jobs import Job, backbones, collect, run_all, summarise
+
+RESULTS = Path(__file__).parent / "results"
+SEEDS = (0, 1, 2)
+ARMS = (
+    "linear-probe",
+    "cross-entropy-paper",
+    "cross-entropy",
+    "lacvit",
+    "joint",
+    "lacvit-finetune",
+    "cross-entropy-refit",
+    "joint-refit",
+)
+# Arm -> the arm whose encoder it takes as it is: the same weights come out as from the arm itself,
+# whose first stage is that arm's, and nothing is trained twice.
+REFITS = {"cross-entropy-refit": "cross-entropy", "joint-refit": "joint"}
+# Cell -> folder below DATA, and settings. The search found nothing between 12 and 50 epochs.
+CELLS: dict[str, tuple[str, dict[str, object]]] = {
+    "cifar10 at 50": ("cifar10", {"data.shots": 50, "contrastive.epochs": 25}),
+    "cifar10 at 10": ("cifar10", {"data.shots": 10, "contrastive.epochs": 60}),
+    "cifar100 at 10": ("cifar100", {"data.shots": 10, "contrastive.epochs": 25}),
+    "flowers102": ("flowers102", {"contrastive.epochs": 25}),
+    "cifar10 at 500": ("cifar10", {"data.shots": 500, "contrastive.epochs": 25}),
+}
+# Kind of pretraining -> peak rates (search.csv). The default, 1e-3, where nothing is said.
+RATES: dict[str, dict[str, object]] = {
+    "labels": {"cross_entropy.lr": 5e-4},
+    "none": {"cross_entropy.lr": 2e-3, "contrastive.lr": 2e-3, "joint.lr": 2e-3},
+}
+ABLATED = "cifar10 at 50"
+# Variant of lacvit -> what it changes.
+VARIANTS: dict[str, dict[str, object]] = {
+    "supcon": {},
+    "simclr": {"method": "simclr"},
+    "npair": {"method": "npair"},
+    "temperature 0.05": {"contrastive.temperature": 0.05},
+    "temperature 0.2": {"contrastive.temperature": 0.2},
+    "batch 32": {"contrastive.batch_size": 32},
+    "batch 256": {"contrastive.batch_size": 256},
+}
+# The paper's own second stage, on the encoder that "supcon" trained.
+PUBLISHED_HEAD: dict[str, object] = {
+    "head.solver": "sgd",
+    "head.features": "live",
+    "head.epochs": 100,
+    "head.lr": 0.1,
+}
+
+
+def kind(backbone: str) -> str:
+    """What the encoder was pretrained with."""
+    return "labels" if backbone == "pico" else "none"
+
+
+def grid(data: Path, specs: Mapping[str, str], output: Path) -> Iterator[Job]:
+    """Every run, seed after seed, those whose encoder another one takes first."""
+    for seed in SEEDS:
+        for cell, (folder, changes) in CELLS.items():
+            for backbone, spec in specs.items():
+                for arm in ARMS:
+                    row = {"cell": cell, "backbone": backbone, "arm": arm}
+                    settings = {"data.path": str(data / folder), **changes}
+                    if arm in REFITS:
+                        encoder = Job({**row, "arm": REFITS[arm]}, seed, {}).name
+                        settings |= {"method": "linear-probe"}
+                        settings |= {"backbone.spec": f"run:{output / encoder}"}
+                    else:
+                        settings |= {"method": arm, "backbone.spec": spec}
+                        settings |= RATES[kind(backbone)] if arm != "cross-entropy-paper" else {}
+                    yield Job(row, seed, settings)
+
+
+def ablation(data: Path, specs: Mapping[str, str], output: Path) -> Iterator[Job]:
+    """LaCViT with one thing changed at a time."""
+    folder, changes = CELLS[ABLATED]
+    for seed in SEEDS:
+        for backbone, spec in specs.items():
+            base = {"data.path": str(data / folder), **changes}
+            ours = {**base, "method": "lacvit", "backbone.spec": spec, **RATES[kind(backbone)]}
+            row = {"cell": f"{ABLATED}, ablation", "backbone": backbone}
+            for variant, change in VARIANTS.items():
+                yield Job({**row, "arm": variant}, seed, {**ours, **change})
+            encoder = Job({**row, "arm": "supcon"}, seed, {}).name
+            head = {"method": "linear-probe", "backbone.spec": f"run:{output / encoder}"}
+            yield Job({**row, "arm": "published head"}, seed, {**base, **head, **PUBLISHED_HEAD})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--pretrained", type=Path, help="leave out to run pico alone")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--ablation", action="store_true", help="lacvit's parts, not the arms")
+    for name in ("cells", "backbones", "arms", "seeds"):
+        parser.add_argument(f"--{name}", help="only these, separated by commas")
+    parser.add_argument("--shard", default="1/1")
+    parser.add_argument("--collect", action="store_true", help="only write the tables")
+    arguments = parser.parse_args()
+    make, name = (ablation, "ablation") if arguments.ablation else (grid, "grid")
+    output = arguments.output.resolve()
+    planned = list(make(arguments.data, backbones(arguments.pretrained), output))
+    target = RESULTS / f"{name}.csv"
+    if not arguments.collect:
+        run_all(
+            [job for job in planned if _chosen(job, arguments)], output, arguments.shard, target
+        )
+    lines = collect(planned, output, target, "test")
+    print(f"{len(lines)} of {len(planned)} runs")
+    print(summarise(lines, ("cell", "backbone", "arm"), "test_accuracy"))
+    write_answers(planned, output, RESULTS / f"{name}-answers.parquet")
+    write_pairs(RESULTS / f"{name}-answers.parquet", RESULTS / f"{name}-pairs.csv")
+    write_geometry(planned, output, RESULTS / f"{name}-geometry.csv")
+
+
+def _chosen(job: Job, arguments: argparse.Namespace) -> bool:
+    row = {"cells": "cell", "backbones": "backbone", "arms": "arm"}
+    wanted = {**{option: job.row[key] for option, key in row.items()}, "seeds": str(job.seed)}
+    return all(
+        getattr(arguments, option) is None or value in getattr(arguments, option).split(",")
+        for option, value in wanted.items()
+    )
+
+
+if __name__ == "__main__":
+    main()
