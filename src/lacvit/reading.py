@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lacvit.config import RunSettings
+from lacvit.config import DataSettings, RunSettings
 from lacvit.data.faults import drop_unreadable, find_unreadable
+from lacvit.data.held_out import hold_out
 from lacvit.data.readers import describe, notices, read_data
-from lacvit.data.splits import Splits, make_splits, split_manifest
+from lacvit.data.records import ImageRecords, some_of
+from lacvit.data.splits import Fold, Splits, make_splits, split_manifest
 from lacvit.errors import InputError
 from lacvit.training.logs import Progress
 
@@ -16,38 +18,70 @@ def read_splits(settings: RunSettings, progress: Progress) -> Splits:
     """The three splits of the data that the settings name, unreadable images left out.
 
     Raises:
-        InputError: no data named, or nothing usable in it.
+        InputError: no data named, or nothing usable in it; a class to be held out that is not
+            there.
     """
     data = settings.data
-    if data.path is None:
-        raise InputError(
-            "No images are named. Give a folder of class folders or a Parquet file, or a set's "
-            "name with --root: lacvit train DATA, or data.path in the recipe."
-        )
-    by_split = read_data(data.path, data.root)
+    by_split = listed_images(data)
     workers = 2 if settings.workers == "auto" else settings.workers
-    readable = {}
-    for name, records in by_split.items():
-        faults = find_unreadable(records, workers)
-        readable[name] = drop_unreadable(records, faults, data.strict)
-        for fault in faults[:5]:
-            progress.message(f"Skipped {fault.path}: {fault.reason}.")
-        if faults:
-            progress.message(f"Skipped {len(faults)} unreadable of {len(records)} images.")
+    readable = {
+        name: _readable(records, workers, data.strict, progress)
+        for name, records in by_split.items()
+    }
     for line in describe(readable):
         progress.message(line)
+    kept: dict[str, ImageRecords] = readable
+    held_out: tuple[ImageRecords, ...] = ()
+    if data.hold_out_classes is not None:
+        kept, held_out = hold_out(readable, data.hold_out_classes, data.split_seed)
+        names = some_of(held_out[0].class_names)
+        progress.message(f"Held out: {names}, {sum(map(len, held_out))} images, to measure only.")
     splits = make_splits(
-        readable,
+        kept,
         validation_fraction=data.validation_fraction,
         test_fraction=data.test_fraction,
         split_seed=data.split_seed,
         shots=data.shots,
         seed=settings.seed,
+        fold=_fold(data),
     )
-    splits = replace(splits, notices=notices(data.path, data.root, by_split))
+    said = notices(str(data.path), data.root, by_split)
+    splits = replace(splits, notices=said, held_out=held_out)
     counts = ", ".join(f"{len(records)} to {name}" for name, records in splits.items())
     progress.message(f"Split: {counts}.")
     return splits
+
+
+def listed_images(data: DataSettings) -> dict[str, ImageRecords]:
+    """The data that the settings name, split by split as it lies there; no image is decoded.
+
+    Raises:
+        InputError: no data named, or nothing usable in it.
+    """
+    if data.path is None:
+        raise InputError(
+            "No images are named. Give a folder of class folders or a Parquet file, or a set's "
+            "name with --root: lacvit train DATA, or data.path in the recipe."
+        )
+    return read_data(data.path, data.root)
+
+
+def _readable(
+    records: ImageRecords, workers: int, strict: bool, progress: Progress
+) -> ImageRecords:
+    faults = find_unreadable(records, workers)
+    readable = drop_unreadable(records, faults, strict)
+    for fault in faults[:5]:
+        progress.message(f"Skipped {fault.path}: {fault.reason}.")
+    if faults:
+        progress.message(f"Skipped {len(faults)} unreadable of {len(records)} images.")
+    return readable
+
+
+def _fold(data: DataSettings) -> Fold | None:
+    if data.folds in (None, 1):
+        return None
+    return Fold(data.folds, data.fold or 0, data.fold_repeat or 0)
 
 
 def data_manifest(settings: RunSettings, splits: Splits) -> dict[str, object]:

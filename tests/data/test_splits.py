@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from image_files import noise
 
 from lacvit.data.records import ImageRecords, records_from_arrays
-from lacvit.data.splits import Splits, make_splits, split_manifest
+from lacvit.data.splits import Fold, Splits, make_splits, split_manifest
 from lacvit.errors import InputError
 
 PIXELS = noise()
@@ -184,13 +184,106 @@ def test_no_train_split():
     )
 
 
-@pytest.mark.parametrize("name", ["validation", "test"])
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -1.0])
-def test_a_fraction_outside_0_to_1(name, fraction):
-    assert error_of({"all": records([5, 5])}, **{f"{name}_fraction": fraction}) == (
-        f"the {name} fraction is {fraction}; it must lie between 0 and 1. "
-        f"Set data.{name}_fraction, such as 0.2."
+def test_a_validation_fraction_outside_0_to_1(fraction):
+    assert error_of({"all": records([5, 5])}, validation_fraction=fraction) == (
+        f"the validation fraction is {fraction}; it must lie between 0 and 1. "
+        f"Set data.validation_fraction, such as 0.2."
     )
+
+
+@pytest.mark.parametrize("fraction", [1.0, -1.0])
+def test_a_test_fraction_that_is_none(fraction):
+    assert error_of({"all": records([5, 5])}, test_fraction=fraction) == (
+        f"the test fraction is {fraction}; it must be 0 (every image may train) or lie between "
+        f"0 and 1. Set data.test_fraction, such as 0.2."
+    )
+
+
+def test_no_test_images_where_they_are_waived():
+    whole = records([10, 2])
+    splits = make_splits({"all": whole}, test_fraction=0)
+    assert len(splits.test) == 0
+    assert splits.validation.counts().tolist() == [2, 1]
+    assert_partition(splits, whole)
+    own = records([3, 3], "test")
+    assert make_splits({"train": whole, "test": own}, test_fraction=0).test is own
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    counts=st.lists(st.integers(6, 30), min_size=2, max_size=5),
+    folds=st.integers(2, 6),
+    repeat=st.integers(0, 5),
+)
+def test_folds_test_every_image_once_and_have_their_part_of_each_class(counts, folds, repeat):
+    whole = records(counts)
+    drawn = [
+        make_splits({"all": whole}, fold=Fold(folds, number, repeat)) for number in range(folds)
+    ]
+    for splits in drawn:
+        assert_partition(splits, whole)
+        assert all((part.counts() >= 1).all() for _, part in splits.items())
+    tested = [path for splits in drawn for path in splits.test.paths]
+    assert sorted(tested) == sorted(whole.paths), "once each, and none left out"
+    of_fold_FC = np.array([splits.test.counts() for splits in drawn])
+    assert (np.ptp(of_fold_FC, axis=0) <= 1).all(), "of each class, to within one image"
+
+
+def test_equal_classes_make_equal_folds():
+    whole = records([11] * 5)  # each class has one fold of three
+    sizes = [len(make_splits({"all": whole}, fold=Fold(5, number)).test) for number in range(5)]
+    assert sizes == [11] * 5
+
+
+def test_a_repeat_is_another_partition_and_the_same_one_every_time():
+    whole = {"all": records([20, 20])}
+    first = make_splits(whole, fold=Fold(5, 2, 0))
+    assert make_splits(whole, fold=Fold(5, 2, 0), seed=7).test.paths == first.test.paths
+    assert make_splits(whole, fold=Fold(5, 2, 1)).test.paths != first.test.paths
+    assert make_splits(whole, fold=Fold(5, 2, 0), split_seed=1).test.paths != first.test.paths
+
+
+def test_folds_spare_an_own_validation_split():
+    own = records([2, 2], "validation")
+    splits = make_splits({"train": records([6, 6]), "validation": own}, fold=Fold(3))
+    assert splits.validation is own
+    assert splits.test.counts().tolist() == [2, 2]
+
+
+def test_few_shots_beside_a_fold():
+    splits = make_splits({"all": records([20, 20])}, fold=Fold(5), shots=3)
+    assert [part.counts().tolist() for _, part in splits.items()] == [[3, 3], [3, 3], [4, 4]]
+
+
+@pytest.mark.parametrize(
+    ("counts", "folds", "shots", "needed", "leave"),
+    [([9, 4], 5, None, 5, 2), ([3, 9], 2, None, 4, 2), ([30, 12], 5, 10, 14, 11)],
+)
+def test_a_class_too_small_for_the_folds_is_named(counts, folds, shots, needed, leave):
+    small = int(np.argmin(counts))
+    options = {"fold": Fold(folds), "shots": shots}
+    assert error_of({"all": records(counts)}, **options) == (
+        f"too few images for {folds} folds: class{small} has {min(counts)}; a class needs at "
+        f"least {needed}, one in each fold and {leave} beside any fold to train and validate on. "
+        f"Set fewer data.folds, add images, or take the class out."
+    )
+    enough = records([max(n, needed) for n in counts])
+    assert all(
+        (make_splits({"all": enough}, fold=Fold(folds, k), shots=shots).train.counts() >= 1).all()
+        for k in range(folds)
+    ), "the number that is asked for is enough"
+
+
+def test_folds_where_the_data_has_its_own_test_split():
+    by_split = {name: records([9, 9], name) for name in ("train", "test")}
+    assert "the data has a test split of its own" in error_of(by_split, fold=Fold(3))
+
+
+@pytest.mark.parametrize("fold", [(1, 0), (5, 5), (5, -1)])
+def test_a_fold_that_is_none(fold):
+    with pytest.raises(InputError, match=r"data\.folds is 1; give|numbered from 0 to 4\. Give one"):
+        Fold(*fold)
 
 
 def test_no_shots():

@@ -38,10 +38,35 @@ class DataSettings(Settings):
         0.2, gt=0, lt=1, description="share of the training images that validates, if none is given"
     )
     test_fraction: float = Field(
-        0.2, gt=0, lt=1, description="share of all images that tests, where no test split is given"
+        0.2,
+        ge=0,
+        lt=1,
+        description="share of all images that tests, where no test split is given; 0 tests none",
     )
     split_seed: int = Field(0, ge=0, description="draws the splits; the run's seed leaves it alone")
+    # Without a value where they are not used: a request without them is what it was before.
+    folds: int | None = Field(
+        None, ge=1, description="parts that test in turn, in place of a test split; 1 is a split"
+    )
+    fold: int | None = Field(None, ge=0, description="which of the folds tests, from 0")
+    fold_repeat: int | None = Field(None, ge=0, description="draws another partition into folds")
+    hold_out_classes: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="classes never trained on, measured at the end: names, or how many to draw",
+    )
     strict: bool = Field(False, description="every unreadable image is an error")
+
+    @field_validator("hold_out_classes", mode="before")
+    @classmethod
+    def _listed(cls, given: object) -> object:
+        """One text is a list with commas, and a number stands for itself."""
+        texts = given.split(",") if isinstance(given, str) else given
+        if isinstance(texts, int):
+            texts = [texts]
+        if not isinstance(texts, list | tuple):
+            return given
+        return tuple(text for text in (str(item).strip() for item in texts) if text)
 
 
 class BackboneSettings(Settings):
@@ -192,6 +217,7 @@ class EvaluationSettings(Settings):
 
     batch_size: int = Field(256, ge=1, description="images a forward pass")
     knn_k: int = Field(20, ge=1, description="neighbours of the k-NN accuracy")
+    extended: bool = Field(False, description="geometry.json: every measure, not the usual ones")
 
 
 class RunSettings(Settings):

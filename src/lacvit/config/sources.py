@@ -193,8 +193,15 @@ def _another_loss(name: str, arm: Arm, given: Mapping[str, object]) -> list[str]
 
 
 def _contradictions(settings: RunSettings) -> list[str]:
-    head = settings.head
+    head, data = settings.head, settings.data
     faults = []
+    if data.folds in (None, 1):
+        faults += [
+            f"data.{key} says which of the data.folds tests, of which there are none. "
+            f"Set data.folds=5, or leave data.{key} out."
+            for key in ("fold", "fold_repeat")
+            if getattr(data, key) is not None
+        ]
     if head.solver == "exact" and head.features == "live":
         faults.append(
             "head.features=live needs head.solver=sgd: the exact solver reads each image once. "

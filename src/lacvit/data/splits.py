@@ -17,15 +17,17 @@ Positions = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Splits:
-    """Three disjoint sets with the same class names; none of them is empty.
+    """Three disjoint sets with the same class names; none is empty, but test where it was waived.
 
     ``notices`` is what the user should know of the data at the start and in the report.
+    ``held_out`` are images of classes that are in none of the three; they have names of their own.
     """
 
     train: ImageRecords
     validation: ImageRecords
     test: ImageRecords
     notices: tuple[str, ...] = ()
+    held_out: tuple[ImageRecords, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -36,6 +38,31 @@ class Splits:
         return ("train", self.train), ("validation", self.validation), ("test", self.test)
 
 
+@dataclass(frozen=True)
+class Fold:
+    """One of the parts that test in turn: number ``number``, from 0, of ``count``.
+
+    ``repeat`` draws the partition: the folds of one repeat test each image once, and those of
+    another repeat do it in other company.
+
+    Raises:
+        InputError: fewer than two folds, a number that none of them has.
+    """
+
+    count: int
+    number: int = 0
+    repeat: int = 0
+
+    def __post_init__(self) -> None:
+        if self.count < 2:
+            raise InputError(f"data.folds is {self.count}; give at least 2.")
+        if not 0 <= self.number < self.count:
+            raise InputError(
+                f"data.fold is {self.number}, and {self.count} folds (data.folds) are numbered "
+                f"from 0 to {self.count - 1}. Give one of these."
+            )
+
+
 def make_splits(
     by_split: dict[str, ImageRecords],
     *,
@@ -44,13 +71,17 @@ def make_splits(
     split_seed: int = 0,
     shots: int | None = None,
     seed: int = 0,
+    fold: Fold | None = None,
 ) -> Splits:
     """Three splits of what ``read_data`` gives.
 
     A split that is there is taken as it is. A missing test split is drawn from the train images,
     then a missing validation split from the rest: the given share of each class, at least one.
     What is drawn depends on ``split_seed`` and the images' paths alone, so that adding an image
-    moves no other.
+    moves no other. A ``test_fraction`` of 0 waives the test split: every image may train.
+
+    With ``fold``, that fold of the images tests in place of the share. Folds are disjoint and
+    together everything; each has its part of every class, to within one image.
 
     With ``shots``, ``shots`` images a class are drawn for training, and as many again for
     validation (what is left of the class where that is less, at least one), by ``seed`` and the
@@ -58,21 +89,28 @@ def make_splits(
     test split stays whole.
 
     Raises:
-        InputError: no train images, one class only, a class with too few images.
+        InputError: no train images, one class only, a class with too few images, folds where the
+            data has its own test split.
     """
-    for name, fraction in (("validation", validation_fraction), ("test", test_fraction)):
-        if not 0 < fraction < 1:
-            raise InputError(
-                f"the {name} fraction is {fraction}; it must lie between 0 and 1. "
-                f"Set data.{name}_fraction, such as 0.2."
-            )
+    _check_fractions(validation_fraction, test_fraction)
     pool = _pool(by_split)
     validation, test = by_split.get("validation"), by_split.get("test")
-    _check_counts(pool, draws_test=test is None, draws_validation=validation is None, shots=shots)
+    if test is not None and fold is not None:
+        raise InputError(
+            "the data has a test split of its own, so data.folds has nothing to divide. "
+            "Leave it out."
+        )
     if test is None:
-        rank = _ranks(pool, f"test {split_seed}")
-        drawn = rank < _share(pool, test_fraction, leave=(shots or 1) + (validation is None))
+        leave = (shots or 1) + (validation is None)  # of each class, beside its test images
+        if fold is not None:
+            _check_folds(pool, fold, leave)
+            drawn = _folds(pool, fold, split_seed) == fold.number
+        else:
+            _check_counts(pool, test_fraction > 0, validation is None, shots)
+            drawn = _test_share(pool, test_fraction, leave, split_seed)
         pool, test = pool.select(np.flatnonzero(~drawn)), pool.select(np.flatnonzero(drawn))
+    else:
+        _check_counts(pool, False, validation is None, shots)
     if shots is not None:
         return _few_shot(pool, validation, test, shots, seed)
     if validation is None:
@@ -83,9 +121,12 @@ def make_splits(
 
 
 def split_manifest(splits: Splits) -> dict[str, Any]:
-    """What ``data.json`` keeps: fingerprint, class names, counts, and each split's paths."""
+    """What ``data.json`` keeps: fingerprint, class names, counts, and each split's paths.
+
+    ``held_out`` names the classes that were never trained on, with their paths, if there are any.
+    """
     whole = hashlib.sha256()
-    for _, records in splits.items():
+    for records in (*(records for _, records in splits.items()), *splits.held_out):
         whole.update(records.fingerprint.encode())
     return {
         "fingerprint": whole.hexdigest(),
@@ -95,7 +136,15 @@ def split_manifest(splits: Splits) -> dict[str, Any]:
             for name, records in splits.items()
         },
         "paths": {name: list(records.paths) for name, records in splits.items()},
+        **_held_out_manifest(splits.held_out),
     }
+
+
+def _held_out_manifest(held_out: tuple[ImageRecords, ...]) -> dict[str, Any]:
+    if not held_out:
+        return {}
+    paths = [path for records in held_out for path in records.paths]
+    return {"held_out": {"class_names": list(held_out[0].class_names), "paths": paths}}
 
 
 def _pool(by_split: dict[str, ImageRecords]) -> ImageRecords:
@@ -108,15 +157,62 @@ def _pool(by_split: dict[str, ImageRecords]) -> ImageRecords:
     )
 
 
-def _check_counts(
-    pool: ImageRecords, *, draws_test: bool, draws_validation: bool, shots: int | None
-) -> None:
-    """Every class must be large enough for what is drawn from it; all faults are told at once."""
+def fewest_images(folds: int, *, leave: int) -> int:
+    """Images that a class needs so that each of the folds has one and leaves ``leave`` others."""
+    # A fold takes ceil(n / folds) of n images at most.
+    return max(folds, leave + -(-leave // (folds - 1)))
+
+
+def _folds(pool: ImageRecords, fold: Fold, split_seed: int) -> Positions:
+    """Each image's fold. A class is cut into runs of equal length, to within one image.
+
+    Which folds get the longer runs turns with the class, so that the folds are as large as one
+    another over all classes too.
+    """
+    rank = _ranks(pool, f"folds {split_seed} {fold.repeat}")
+    place = rank * fold.count // pool.counts()[pool.labels]
+    return np.asarray((place + pool.labels) % fold.count, dtype=np.int64)
+
+
+def _check_fractions(validation: float, test: float) -> None:
+    if not 0 < validation < 1:
+        raise InputError(
+            f"the validation fraction is {validation}; it must lie between 0 and 1. "
+            f"Set data.validation_fraction, such as 0.2."
+        )
+    if not 0 <= test < 1:
+        raise InputError(
+            f"the test fraction is {test}; it must be 0 (every image may train) or lie between "
+            f"0 and 1. Set data.test_fraction, such as 0.2."
+        )
+
+
+def _check_classes(pool: ImageRecords) -> None:
     if len(pool.class_names) < 2:
         raise InputError(
             f"the data has one class, {some_of(pool.class_names)}; at least 2 are needed to tell "
             f"images apart. Give the folder that holds the class folders, or add a class."
         )
+
+
+def _check_folds(pool: ImageRecords, fold: Fold, leave: int) -> None:
+    _check_classes(pool)
+    needed, counts = fewest_images(fold.count, leave=leave), pool.counts()
+    small = np.flatnonzero(counts < needed)
+    if len(small):
+        named = [f"{pool.class_names[i]} has {counts[i]}" for i in small]
+        raise InputError(
+            f"too few images for {fold.count} folds: {some_of(named)}; a class needs at least "
+            f"{needed}, one in each fold and {leave} beside any fold to train and validate on. "
+            f"Set fewer data.folds, add images, or take the class out."
+        )
+
+
+def _check_counts(
+    pool: ImageRecords, draws_test: bool, draws_validation: bool, shots: int | None
+) -> None:
+    """Every class must be large enough for what is drawn from it; all faults are told at once."""
+    _check_classes(pool)
     if shots is not None and shots < 1:
         raise InputError(
             f"shots is {shots}; it must be at least 1. Set --shots 10, or leave it out."
@@ -135,6 +231,14 @@ def _check_counts(
             + ("ask for fewer --shots, " if shots and shots > 1 else "")
             + "or take the class out."
         )
+
+
+def _test_share(
+    pool: ImageRecords, fraction: float, leave: int, split_seed: int
+) -> npt.NDArray[np.bool_]:
+    if fraction == 0:
+        return np.zeros(len(pool), dtype=bool)
+    return _ranks(pool, f"test {split_seed}") < _share(pool, fraction, leave=leave)
 
 
 def _share(pool: ImageRecords, fraction: float, *, leave: int) -> Positions:
