@@ -50,44 +50,63 @@ class Forecast:
         return sum(stage.seconds for stage in self.stages) + self.other_seconds
 
 
+@dataclass(frozen=True)
+class ImageSeconds:
+    """What one image costs the backbone, as measured."""
+
+    training: float  # a training step's share, views and optimiser included
+    encoding: float
+
+
 def forecast(settings: RunSettings, backbone: Backbone, splits: Splits) -> Forecast:
     """Time a few training steps and a forward pass of the backbone, and multiply.
 
     The backbone's weights are left as they are.
     """
-    device = torch.device(settings.device)
-    backbone.to(device)
-    set_trainable(backbone, settings.backbone, seed=settings.seed)
-    training, encoding = _seconds_an_image(settings, backbone, device)
+    seconds = time_backbone(settings, backbone)
+    stages, other = multiply(settings, splits, seconds)
+    counts = [(p.numel(), p.requires_grad) for p in backbone.parameters()]
+    return Forecast(
+        stages=stages,
+        other_seconds=other + REPORT_SECONDS,
+        parameters=sum(n for n, _ in counts),
+        trained=sum(n for n, trains in counts if trains) if stages[0].name != "head" else 0,
+        memory_bytes=_peak_memory(torch.device(settings.device)),
+    )
+
+
+def multiply(
+    settings: RunSettings, splits: Splits, seconds: ImageSeconds
+) -> tuple[tuple[StageForecast, ...], float]:
+    """The stages of a run whose settings have no ``auto`` left, and the seconds of evaluating."""
     n_train, n_validation = len(splits.train), len(splits.validation)
+    training, encoding = seconds.training, seconds.encoding
     validating = n_validation * encoding
     stages = []
     for name in find_arm(settings.method).stages:
         if name == "head":
             live = settings.head.solver == "sgd" and settings.head.features == "live"
             epochs = int(settings.head.epochs) if settings.head.solver == "sgd" else 1
-            seconds = n_train * encoding * (epochs if live else 1) + validating
+            cost = n_train * encoding * (epochs if live else 1) + validating
             steps = epochs * math.ceil(n_train / settings.head.batch_size)
         else:
             stage = getattr(settings, name)
             views = 1 if name == "cross_entropy" else settings.views.count
             epochs = int(stage.epochs)
             steps = epochs * math.ceil(n_train / stage.batch_size)
-            seconds = epochs * (n_train * views * training + validating)
-        stages.append(StageForecast(name, epochs, steps, seconds))
-    counts = [(p.numel(), p.requires_grad) for p in backbone.parameters()]
-    return Forecast(
-        stages=tuple(stages),
-        other_seconds=2 * len(splits.test) * encoding + validating + REPORT_SECONDS,
-        parameters=sum(n for n, _ in counts),
-        trained=sum(n for n, trains in counts if trains) if stages[0].name != "head" else 0,
-        memory_bytes=_peak_memory(device),
-    )
+            cost = epochs * (n_train * views * training + validating)
+        stages.append(StageForecast(name, epochs, steps, cost))
+    return tuple(stages), 2 * len(splits.test) * encoding + validating
 
 
-def _seconds_an_image(
-    settings: RunSettings, backbone: Backbone, device: torch.device
-) -> tuple[float, float]:
+def time_backbone(settings: RunSettings, backbone: Backbone) -> ImageSeconds:
+    """Time a few training steps and forward passes; the weights are left as they are.
+
+    The backbone is moved to the settings' device, and what they do not train is frozen.
+    """
+    device = torch.device(settings.device)
+    backbone.to(device)
+    set_trainable(backbone, settings.backbone, seed=settings.seed)
     size = backbone.input_spec.size
     count = min(128, settings.contrastive.batch_size * settings.views.count)
     images = torch.zeros(count, 3, size, size, device=device)
@@ -108,7 +127,7 @@ def _seconds_an_image(
         times["encode"].append(time.perf_counter() - started)
     backbone.zero_grad(set_to_none=True)
     training, encoding = (statistics.median(t[1:]) / count for t in times.values())
-    return training * VIEWS_SHARE, encoding
+    return ImageSeconds(training * VIEWS_SHARE, encoding)
 
 
 def _peak_memory(device: torch.device) -> int | None:

@@ -21,7 +21,6 @@ import torch
 from lacvit import planning
 from lacvit.backbones import Backbone
 from lacvit.config import RunSettings
-from lacvit.data.batches import hold
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits, split_manifest
 from lacvit.devices import faster_precision
@@ -33,6 +32,7 @@ from lacvit.outcome import TrainResult, finish, read_result
 from lacvit.reading import data_manifest, read_splits
 from lacvit.report.page import write_report
 from lacvit.run_folder import RunFolder, begin, inspect, read_json
+from lacvit.shared import Shared
 from lacvit.staging import Run, load_chosen, train_stages
 from lacvit.training.logs import Progress, Silence
 from lacvit.training.material import Compute, LabelledImages
@@ -79,8 +79,11 @@ def train(
     request: Request = Request(),
     *,
     progress: Progress | None = None,
+    shared: Shared | None = None,
 ) -> TrainResult:
     """Train an arm on a set of images, or go on with the same run where it was left.
+
+    Runs on the same images that are given the same ``shared`` read, decode and encode them once.
 
     Raises:
         InputError: anything that the user can mend; nothing was written before the data, the
@@ -88,6 +91,7 @@ def train(
         PeerStopped: another process of the same run raised something, and says what.
     """
     group, device = start(settings.device)
+    shared = shared or Shared()
     main = rank_of(group) == 0
     progress = progress if main and progress is not None else Silence()
     started = time.monotonic()
@@ -95,13 +99,13 @@ def train(
     output = from_main(lambda: request.output or planning.earlier_output(settings, asked), group)
     splits = None
     if output is None:  # its name waits for the backbone, which `auto` chooses for the images
-        splits = together(partial(read_splits, settings, progress), group)
+        splits = together(partial(shared.splits, settings, progress), group)
         settings = from_main(partial(_settle_backbone, settings, splits, progress), group)
         output = planning.default_output(settings)
     state = from_main(partial(inspect, output, asked, overwrite=request.overwrite), group)
     if state == "finished":
         return from_main(partial(_finished, output, request, progress), group)
-    splits = splits or together(partial(read_splits, settings, progress), group)
+    splits = splits or together(partial(shared.splits, settings, progress), group)
     folder = RunFolder(output, read_only=not main)
     if state == "new":
         settings = settings.model_copy(update={"device": device})
@@ -121,7 +125,7 @@ def train(
     for text in (*planning.reading_of(backbone), *said):
         progress.message(text)
     watcher = StatusProgress(folder, progress)
-    run = together(partial(_prepare, settings, folder, splits, watcher, group), group)
+    run = together(partial(_prepare, settings, folder, splits, watcher, group, shared), group)
     head = train_stages(run, backbone.to(run.compute.device))
     result = finish(run, backbone, head, splits)
     from_main(partial(_close, folder, request, started), group)
@@ -265,15 +269,24 @@ def _settle_precision(settings: RunSettings, backbone: Backbone, splits: Splits)
 
 
 def _prepare(
-    settings: RunSettings, folder: RunFolder, splits: Splits, progress: Progress, group: Group
+    settings: RunSettings,
+    folder: RunFolder,
+    splits: Splits,
+    progress: Progress,
+    group: Group,
+    shared: Shared,
 ) -> Run:
     workers = int(settings.workers)
     assert settings.precision != "auto"
+
+    def labelled(records: ImageRecords) -> LabelledImages:
+        return LabelledImages(shared.images(records, workers), records.labels)
+
     return Run(
         settings=settings,
         folder=folder,
-        train=_labelled(splits.train, workers),
-        validation=_labelled(splits.validation, workers),
+        train=labelled(splits.train),
+        validation=labelled(splits.validation),
         compute=Compute(
             device=torch.device(settings.device),
             precision=settings.precision,
@@ -283,8 +296,5 @@ def _prepare(
         ),
         classes=len(splits.class_names),
         progress=progress,
+        shared=shared,
     )
-
-
-def _labelled(records: ImageRecords, workers: int) -> LabelledImages:
-    return LabelledImages(hold(records, workers=workers), records.labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from torch import nn
 from lacvit.arms import find_arm
 from lacvit.backbones import Backbone, load_backbone
 from lacvit.config import HeadInit, OptimizerSettings, RunSettings
-from lacvit.data.batches import Batch, ViewPlan, view_batches
+from lacvit.data.batches import Batch, DecodedImages, ViewPlan, view_batches
 from lacvit.data.views import Augmentation
 from lacvit.distributed import from_main, rank_of, size_of
 from lacvit.report.plots import contact_sheet
 from lacvit.run_folder import RunFolder, write_bytes
+from lacvit.shared import Shared
 from lacvit.training.adapters import merge_adapters
 from lacvit.training.cached_gradients import refuse_batch_norm
 from lacvit.training.contrastive import ContrastiveStage
@@ -42,7 +43,11 @@ SHEET_IMAGES = 6
 
 @dataclass(frozen=True)
 class Run:
-    """All that the stages of one run share."""
+    """All that the stages of one run share.
+
+    ``encoded`` keeps, by stage, the training and validation features that a head was solved on
+    there, so that the encoder of the stage ``head`` need not encode them again.
+    """
 
     settings: RunSettings
     folder: RunFolder
@@ -51,6 +56,8 @@ class Run:
     compute: Compute
     classes: int
     progress: Progress
+    shared: Shared
+    encoded: dict[str, tuple[LabelledFeatures, LabelledFeatures]] = field(default_factory=dict)
 
 
 def load_chosen(settings: RunSettings) -> Backbone:
@@ -93,7 +100,7 @@ def _contrastive(run: Run, backbone: Backbone) -> None:
 
 def _cross_entropy(run: Run, backbone: Backbone) -> nn.Linear:
     settings = run.settings.cross_entropy
-    head = _first_head(run, backbone, settings.head_init)
+    head = _first_head(run, backbone, "cross_entropy", settings.head_init)
     views = _shown_views(run, backbone, 1, settings)
     stage = CrossEntropyStage(
         backbone,
@@ -110,7 +117,7 @@ def _cross_entropy(run: Run, backbone: Backbone) -> nn.Linear:
 
 def _joint(run: Run, backbone: Backbone) -> nn.Linear:
     settings = run.settings.joint
-    head = _first_head(run, backbone, settings.head_init)
+    head = _first_head(run, backbone, "joint", settings.head_init)
     views = _shown_views(run, backbone, run.settings.views.count, settings)
     stage = JointStage(
         backbone,
@@ -125,11 +132,11 @@ def _joint(run: Run, backbone: Backbone) -> nn.Linear:
     return head
 
 
-def _first_head(run: Run, backbone: Backbone, init: HeadInit) -> nn.Linear:
-    """What the head is before it trains with the backbone."""
+def _first_head(run: Run, backbone: Backbone, stage: str, init: HeadInit) -> nn.Linear:
+    """What the head is before it trains with the backbone in ``stage``."""
     if init == "random":
         return fresh_head(backbone.dim, run.classes).to(run.compute.device)
-    return _solved(run, solve_head(run, backbone))
+    return _solved(run, solve_head(run, backbone, stage))
 
 
 def _solved(run: Run, solved: ExactHead) -> nn.Linear:
@@ -142,7 +149,7 @@ def _head(run: Run, backbone: Backbone) -> nn.Linear:
     folder = run.folder.stage("head")
     if settings.solver == "exact":
         run.progress.begin("head", epochs=1, done=0)
-        solved = solve_head(run, backbone)
+        solved = solve_head(run, backbone, "head")
         folder.drop_metrics_from(0)
         for index, row in enumerate(solved.tried):
             folder.append_metrics(
@@ -186,14 +193,18 @@ STAGES: Mapping[str, Callable[[Run, Backbone], nn.Linear | None]] = {
 }
 
 
-def solve_head(run: Run, backbone: Backbone) -> ExactHead:
-    """The exact linear head on the backbone as it is; one process solves it for all."""
+def solve_head(run: Run, backbone: Backbone, stage: str) -> ExactHead:
+    """The exact linear head on the backbone as it is when ``stage`` begins.
+
+    One process solves it for all.
+    """
     settings = run.settings.head
     iterations = EXACT_ITERATIONS if settings.solver == "sgd" else int(settings.epochs)
     train, validation = (
-        LabelledFeatures(encode_images(split.images, backbone, run.compute), split.labels_N)
+        LabelledFeatures(_features(run, backbone, split.images, stage), split.labels_N)
         for split in (run.train, run.validation)
     )
+    run.encoded[stage] = train, validation
     return from_main(
         lambda: fit_exact_head(
             train,
@@ -204,6 +215,14 @@ def solve_head(run: Run, backbone: Backbone) -> ExactHead:
         ),
         run.compute.group,
     )
+
+
+def _features(run: Run, backbone: Backbone, images: DecodedImages, stage: str) -> np.ndarray:
+    """Features as ``stage`` finds them; before the first one they are every such run's."""
+    first = find_arm(run.settings.method).stages[0] == stage
+    if first and run.settings.backbone.trainable != "lora":  # adapters stand in its layers' place
+        return run.shared.untouched_features(images, backbone, run.compute, lambda: backbone)
+    return encode_images(images, backbone, run.compute)
 
 
 def _train(run: Run, stage: Stage[Any], settings: OptimizerSettings, epochs: int) -> None:
