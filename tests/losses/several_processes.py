@@ -25,6 +25,8 @@ D_IN, D = 5, 3
 
 # Rows of each process: equal and unequal blocks, and processes without rows.
 CUTS = [(8, 8), (3, 10), (0, 6), (4, 4, 4), (9, 0, 2), (0, 0, 7), (5, 5, 5, 5), (1, 8, 0, 6)]
+# The interpreter of the Triton kernels takes its time: unequal blocks, and one without rows.
+FUSED_CUTS = [(3, 10), (1, 8, 0, 6)]
 # Beside SupCon, whose implementations go by their names.
 RELATIVES: dict[str, Callable[..., Tensor]] = {
     "simclr": ntxent_loss,
@@ -91,6 +93,8 @@ def trained_in(group: Any, cut: tuple[int, ...], name: str) -> Trained:
     def loss_of(z: Tensor, labels: Tensor) -> Tensor:
         if name in RELATIVES:
             return RELATIVES[name](z, labels, group=group)
+        if name == "fused":  # adds up in float32
+            z = z.float()
         return supcon_loss(z, labels, impl=name, group=group)
 
     return train(x[own], labels[own], loss_of, average)
@@ -163,7 +167,7 @@ def work(rank: int, folder: Path, names: tuple[str, ...]) -> None:
         "trained": {
             (name, cut): trained_in(groups[len(cut)], cut, name)
             for name in names
-            for cut in CUTS
+            for cut in (FUSED_CUTS if name == "fused" else CUTS)
             if rank < len(cut)
         },
         "others": others(rank, groups),
@@ -174,8 +178,15 @@ def work(rank: int, folder: Path, names: tuple[str, ...]) -> None:
 
 
 def launch(folder: str, *names: str) -> int:
-    """Starts the processes, waits for them, and gives the worst exit code."""
+    """Starts the processes, waits for them, and gives the worst exit code.
+
+    Among ``names``, "fused" needs TRITON_INTERPRET=1 in the environment.
+    """
     torch.set_num_threads(1)
+    if "fused" in names:
+        from lacvit.losses import fused  # imports triton, once for all processes
+
+        fused.cut_for = lambda d, operands: fused.Cut(16, 16, 16)
     # Forked, so that torch is imported once. The parent has started no thread.
     context = multiprocessing.get_context("fork")
     processes = [
