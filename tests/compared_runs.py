@@ -21,12 +21,19 @@ def write_run(
     classes: list[str] = CLASSES,
     leak: bool = False,
     finished: bool = True,
+    only: np.ndarray | None = None,
 ) -> None:
-    """A run folder's files, as far as a comparison reads them; the paths stand in any order."""
+    """A run folder's files, as far as a comparison reads them; the paths stand in any order.
+
+    With ``only``, the images of these numbers alone were tested.
+    """
     run = RunFolder(folder)
     names = [classes[i % 2] for i in range(len(correct))]
     other = {classes[0]: classes[1], classes[1]: classes[0]}
     paths = [f"{name}/{i:04d}.png" for i, name in enumerate(names)]
+    if only is not None:
+        names, paths = [names[i] for i in only], [paths[i] for i in only]
+        correct = correct[only]
     table = pa.table(
         {
             "path": paths,

@@ -1,5 +1,8 @@
 """What finished runs answered on the test images, brought to one order so that they pair.
 
+Where folds test in turn (`lacvit.comparison.folds`), the runs of a repeat are put together to one
+`RunAnswers` that holds every image once.
+
 Shape letters: S seeds, N test images.
 """
 
@@ -22,7 +25,7 @@ from lacvit.run_folder import RunFolder, read_json
 
 @dataclass(frozen=True, eq=False)
 class RunAnswers:
-    """One finished run."""
+    """One finished run, or the runs of one repeat of folds as one."""
 
     method: str
     seed: int
@@ -32,8 +35,13 @@ class RunAnswers:
     seconds: float
     test_images: str  # fingerprint of the test images' paths and labels
     class_names: tuple[str, ...]
+    paths: tuple[str, ...]  # of the test images, sorted
+    labels: tuple[str, ...]
     correct_N: NDArray[np.bool_]  # in the order of the paths
+    fold_N: NDArray[np.int64]  # which fold tested each; one split is fold 0
+    learned_from: int  # images that trained or validated
     settings: Mapping[str, Any]
+    fold: int | None = None  # of one run among folds
 
 
 def read_answers(run: PlannedRun) -> RunAnswers | None:
@@ -52,7 +60,6 @@ def read_answers(run: PlannedRun) -> RunAnswers | None:
     paths, labels, predictions = (
         table[name].to_pylist() for name in ("path", "label", "prediction")
     )
-    pairs = "\n".join(f"{path}\0{label}" for path, label in zip(paths, labels, strict=True))
     return RunAnswers(
         method=run.method,
         seed=run.seed,
@@ -60,11 +67,22 @@ def read_answers(run: PlannedRun) -> RunAnswers | None:
         accuracy=float(metrics["test"]["accuracy"]),
         validation_accuracy=float(metrics["validation"]["accuracy"]),
         seconds=float(folder.status().get("seconds", 0.0)),
-        test_images=hashlib.sha256(pairs.encode("utf-8", "surrogateescape")).hexdigest(),
+        test_images=digest_of(paths, labels),
         class_names=tuple(data["class_names"]),
+        paths=tuple(paths),
+        labels=tuple(labels),
         correct_N=np.array([a == b for a, b in zip(labels, predictions, strict=True)]),
+        fold_N=np.full(len(paths), run.fold or 0),
+        learned_from=len(data["paths"]["train"]) + len(data["paths"]["validation"]),
         settings=folder.resolved_settings(),
+        fold=run.fold,
     )
+
+
+def digest_of(paths: Sequence[str], labels: Sequence[str]) -> str:
+    """Fingerprint of test images, by their paths and labels in order."""
+    pairs = "\n".join(f"{path}\0{label}" for path, label in zip(paths, labels, strict=True))
+    return hashlib.sha256(pairs.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _check_unseen(paths: Mapping[str, Sequence[str]], folder: Path) -> None:

@@ -1,8 +1,11 @@
-"""From the runs' answers to `comparison.json`: accuracies, differences, and the answer in words."""
+"""From the runs' answers to `comparison.json`: accuracies, differences, and the answer in words.
+
+Shape letters: S seeds (repeats, where folds test in turn), N test images.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import Any
@@ -11,11 +14,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lacvit.comparison.answers import RunAnswers, correct_by_seed
+from lacvit.comparison.folds import compare_repeats, put_together
 from lacvit.comparison.plan import Cell, PlannedRun, Request
 from lacvit.metrics.classification import wilson_interval
 from lacvit.metrics.significance import PairedDifference, holm, paired_difference
 
 OURS = "lacvit"
+
+Bools = NDArray[np.bool_]
+
+# What an interval covers, by the design.
+COVERS = {
+    "split": (
+        "Every method met the same test images under each seed. Intervals cover other test images "
+        "of the same kind and other training runs: the wider of a bootstrap of images and seeds, "
+        "and a t interval over the seeds."
+    ),
+    "folds": (
+        "Each image was tested once per repeat, by models that had not seen it. Intervals cover "
+        "other images of the same kind and other training runs: the wider of a bootstrap of the "
+        "images, and a t interval over the folds, widened because folds share training images "
+        "(Nadeau and Bengio 2003). They speak of models trained without a fold; a model kept is "
+        "trained on all images."
+    ),
+}
 
 
 def judge(
@@ -31,8 +53,12 @@ def judge(
     for pair, p_holm in zip(pairs, holm([pair["p_value"] for pair in pairs]), strict=True):
         pair["p_holm"] = p_holm
     missing = [planned.folder.name for planned, answers in runs if answers is None]
+    design = "folds" if request.folds else "split"
     return {
         "data": data,
+        "design": design,
+        **({"folds": request.folds, "repeats": request.seeds} if request.folds else {}),
+        "covers": COVERS[design],
         "methods": list(request.methods),
         "seeds": request.seeds,
         "margin": request.margin,
@@ -45,75 +71,108 @@ def judge(
 
 def _cell(cell: Cell, runs: Sequence[RunAnswers], request: Request) -> dict[str, Any]:
     methods = [m for m in request.methods if any(run.method == m for run in runs)]
-    seeds, correct = correct_by_seed(runs, methods)
+    whole = put_together(runs, request.folds) if request.folds else list(runs)
+    able = [m for m in methods if any(run.method == m for run in whole)]
+    seeds, correct = correct_by_seed(whole, able)
     ours = OURS if OURS in methods else methods[-1] if methods else OURS
+
+    def difference(one_SN: Bools, other_SN: Bools) -> PairedDifference:
+        if request.folds:
+            return compare_repeats(one_SN, other_SN, whole, seeds, request.margin)
+        return paired_difference(one_SN, other_SN, margin=request.margin)
+
     found = [
-        (other, paired_difference(correct[ours], correct[other], margin=request.margin))
-        for other in methods
-        if other != ours and seeds
+        (other, difference(correct[ours], correct[other]))
+        for other in able
+        if other != ours and ours in correct
     ]
     return {
         "name": cell.name,
         "backbone": cell.backbone,
         "shots": cell.shots,
-        "images": len(runs[0].correct_N) if runs else 0,
+        "images": len(whole[0].correct_N) if whole else 0,
         "classes": len(runs[0].class_names) if runs else 0,
         "seeds": seeds,
         "methods": [
-            _method(m, [r for r in runs if r.method == m], correct.get(m)) for m in methods
+            _method(
+                m,
+                [run for run in runs if run.method == m],
+                [run for run in whole if run.method == m],
+                _accuracy_interval(correct.get(m), difference, in_folds=bool(request.folds)),
+            )
+            for m in methods
         ],
         "pairs": [
-            {"method": ours, "against": other, **_pair(ours, other, difference)}
-            for other, difference in found
+            {"method": ours, "against": other, **_pair(ours, other, paired, request.folds)}
+            for other, paired in found
         ],
-        "answer": _answer(cell, ours, found),
+        "answer": _answer(cell, ours, found, "repeat of folds" if request.folds else "seed"),
     }
 
 
 def _method(
-    name: str, runs: Sequence[RunAnswers], correct_SN: NDArray[np.bool_] | None
+    name: str,
+    runs: Sequence[RunAnswers],
+    whole: Sequence[RunAnswers],
+    interval: tuple[float, float] | None,
 ) -> dict[str, Any]:
-    accuracies = [run.accuracy for run in runs]
+    """Of one method; while no repeat of folds is whole, the folds that have ended speak for it."""
+    accuracies = [run.accuracy for run in whole or runs]
     return {
         "method": name,
         "accuracy": float(np.mean(accuracies)),
-        "interval": _accuracy_interval(correct_SN),
+        "interval": interval,
         "least": min(accuracies),
         "most": max(accuracies),
         "seconds": float(np.median([run.seconds for run in runs])),
         "runs": [
             {
                 "seed": run.seed,
+                **({} if run.fold is None else {"fold": run.fold}),
                 "accuracy": run.accuracy,
                 "validation_accuracy": run.validation_accuracy,
                 "seconds": run.seconds,
                 "folder": f"runs/{run.folder.name}",
             }
-            for run in sorted(runs, key=lambda run: run.seed)
+            for run in sorted(runs, key=lambda run: (run.seed, run.fold or 0))
         ],
     }
 
 
-def _accuracy_interval(correct_SN: NDArray[np.bool_] | None) -> tuple[float, float] | None:
-    """95 %, over images and seeds; of one seed Wilson's, over images alone."""
+def _accuracy_interval(
+    correct_SN: Bools | None,
+    difference: Callable[[Bools, Bools], PairedDifference],
+    *,
+    in_folds: bool,
+) -> tuple[float, float] | None:
+    """95 %, over images and training runs; of one run Wilson's, over images alone."""
     if correct_SN is None:
         return None
-    if len(correct_SN) == 1:
+    if len(correct_SN) == 1 and not in_folds:
         return wilson_interval(int(correct_SN.sum()), correct_SN.size)
-    return paired_difference(correct_SN, np.zeros_like(correct_SN)).two_way
+    over_none = difference(correct_SN, np.zeros_like(correct_SN))
+    if not in_folds:
+        return over_none.two_way
+    low, high = over_none.interval  # a t interval does not know that there is nothing beyond 0 to 1
+    return max(low, 0.0), min(high, 1.0)
 
 
-def _pair(ours: str, other: str, found: PairedDifference) -> dict[str, Any]:
-    return {**asdict(found), "verdict": found.verdict, "words": in_words(ours, other, found)}
+def _pair(ours: str, other: str, found: PairedDifference, folds: int | None) -> dict[str, Any]:
+    words = in_words(ours, other, found, folds)
+    return {**asdict(found), "verdict": found.verdict, "words": words}
 
 
-def in_words(ours: str, other: str, found: PairedDifference) -> str:
+def in_words(ours: str, other: str, found: PairedDifference, folds: int | None = None) -> str:
     """The difference in a sentence that claims no more than was measured."""
     points = _points(found.difference)
     low, high = (_points(end) for end in found.interval)
     over = f"{ours} is {points} points over {other} (95 % interval {low} to {high})"
-    won = f"ahead in {found.seeds_won:g} of {found.seeds} seeds"
-    images = f"{found.images:,} test images"
+    if folds is None:
+        won = f"ahead in {found.seeds_won:g} of {found.seeds} seeds"
+        images = f"{found.images:,} test images"
+    else:
+        won = f"ahead in {found.seeds_won:g} of {found.seeds} repeats"
+        images = f"{found.images:,} images, each tested out of {folds} folds"
     smallest = f"The smallest difference this design finds: {100 * found.detectable:.1f} points."
     if found.verdict == "better":
         said = f"{over}, {won}, on {images}: better."
@@ -126,7 +185,7 @@ def in_words(ours: str, other: str, found: PairedDifference) -> str:
             f"{over}, {won}, on {images}: not settled; differences beyond {low} and {high} are "
             f"unlikely."
         )
-    if found.seeds == 1:
+    if found.seeds == 1 and folds is None:
         said += " One run each: what another seed would change was not measured."
     return f"{said} {smallest}"
 
@@ -135,10 +194,10 @@ def _points(share: float) -> str:
     return f"{100 * share:+.1f}"
 
 
-def _answer(cell: Cell, ours: str, found: Sequence[tuple[str, PairedDifference]]) -> str:
+def _answer(cell: Cell, ours: str, found: Sequence[tuple[str, PairedDifference]], unit: str) -> str:
     """One sentence a cell."""
     if not found:
-        return f"{cell.name}: no two methods have ended on the same seed yet."
+        return f"{cell.name}: no two methods have ended on the same {unit} yet."
     verdicts: dict[str, list[str]] = {}
     for other, difference in found:
         low, high = (_points(end) for end in difference.interval)

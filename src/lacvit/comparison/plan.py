@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from lacvit.arms import find_arm
 from lacvit.config import RunSettings, make_settings
@@ -25,6 +26,10 @@ class Request:
     seeds: int = 5
     margin: float = 0.01  # methods closer than this share of the images count as equal
     chosen: str | None = None  # what "auto" among the backbones came to
+    folds: int | None = None  # of tiny data: a seed is then a repeat, and has so many runs
+    trials: int = 0  # settings tried for every method and cell, by validation alone
+    budget: str = "equal-images"  # or "equal-time"
+    pick: bool = False  # keep the model of the method that validation prefers
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,10 @@ class Cell:
         return self.backbone + ("" if self.shots is None else f", {self.shots} a class")
 
 
+# Dotted settings that differ from one cell and method to another.
+Changes = Mapping[tuple[Cell, str], Mapping[str, object]]
+
+
 @dataclass(frozen=True)
 class PlannedRun:
     """One run of the comparison, and where it goes."""
@@ -49,38 +58,74 @@ class PlannedRun:
     seed: int
     settings: RunSettings
     folder: Path
+    fold: int | None = None  # of the seed's partition into folds
 
 
-def plan_runs(given: Mapping[str, object], request: Request) -> tuple[PlannedRun, ...]:
+def plan_runs(
+    given: Mapping[str, object], request: Request, changes: Changes = MappingProxyType({})
+) -> tuple[PlannedRun, ...]:
     """Every run, seed after seed, so that what is done early can already be compared.
 
     Args:
         given: what the user set, as dotted keys; the same for every method. What a method has no
             use for (a temperature, say) does not trouble it.
+        request: what is compared.
+        changes: what budget and trials have come to, by cell and method; they beat ``given``.
 
     Raises:
         InputError: fewer than two methods, one named twice, an unknown one, no seed, a key that
             the comparison itself decides, settings that are wrong.
     """
     _check(given, request)
-    runs = []
+    runs: list[PlannedRun] = []
     for seed in range(request.seeds):
         for backbone in request.backbones:
             for shots in request.shots:
-                cell = Cell(backbone, shots)
-                for method in request.methods:
-                    settings = make_settings(
-                        recipe={
-                            **given,
-                            "method": method,
-                            "seed": seed,
-                            "backbone.spec": backbone,
-                            **({} if shots is None else {"data.shots": shots}),
-                        }
-                    )
-                    folder = request.output / "runs" / _folder_name(cell, method, seed)
-                    runs.append(PlannedRun(cell, method, seed, settings, folder))
+                runs += _of_cell(given, request, Cell(backbone, shots), seed, changes)
     return tuple(runs)
+
+
+def _of_cell(
+    given: Mapping[str, object], request: Request, cell: Cell, seed: int, changes: Changes
+) -> Iterator[PlannedRun]:
+    for fold in range(request.folds) if request.folds else (None,):
+        in_fold = _fold_keys(request.folds, fold, seed)
+        for method in request.methods:
+            settings = settings_of(
+                given, cell, method, seed, {**changes.get((cell, method), {}), **in_fold}
+            )
+            name = folder_name(cell, method, f"s{seed}" + ("" if fold is None else f"-f{fold}"))
+            yield PlannedRun(cell, method, seed, settings, request.output / "runs" / name, fold)
+
+
+def settings_of(
+    given: Mapping[str, object],
+    cell: Cell,
+    method: str,
+    seed: int,
+    changes: Mapping[str, object],
+) -> RunSettings:
+    """The settings of one run, whose ``changes`` beat what was given for all.
+
+    Raises:
+        InputError: settings that are wrong.
+    """
+    return make_settings(
+        recipe={
+            **given,
+            "method": method,
+            "seed": seed,
+            "backbone.spec": cell.backbone,
+            **({} if cell.shots is None else {"data.shots": cell.shots}),
+            **changes,
+        }
+    )
+
+
+def _fold_keys(folds: int | None, fold: int | None, repeat: int) -> dict[str, object]:
+    if fold is None:
+        return {}
+    return {"data.folds": folds, "data.fold": fold, "data.fold_repeat": repeat}
 
 
 def _check(given: Mapping[str, object], request: Request) -> None:
@@ -100,13 +145,16 @@ def _check(given: Mapping[str, object], request: Request) -> None:
         ("seed", "--seeds"),
         ("backbone.spec", "--backbones"),
         ("data.shots", "--shots"),
+        ("data.fold", "--set data.folds=5"),
+        ("data.fold_repeat", "--set data.folds=5 and --seeds"),
     ):
         if key in given:
             raise InputError(f"{key} differs from run to run here: give it by {flag}.")
 
 
-def _folder_name(cell: Cell, method: str, seed: int) -> str:
+def folder_name(cell: Cell, method: str, which: str) -> str:
+    """The name of a run's folder; ``which`` tells it from the others of its method."""
     source, _, name = cell.backbone.partition(":")
     short = Path(name.partition("?")[0]).stem if source in ("file", "run") else cell.backbone
     shots = "" if cell.shots is None else f"-{cell.shots}shots"
-    return re.sub(r"[^\w.-]+", "-", f"{method}-{short}{shots}-s{seed}")
+    return re.sub(r"[^\w.-]+", "-", f"{method}-{short}{shots}-{which}")

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 COLUMNS = (
-    "backbone", "shots", "method", "seed", "accuracy", "validation_accuracy", "seconds", "folder",
+    "backbone", "shots", "method", "seed", "fold", "accuracy", "validation_accuracy", "seconds",
+    "folder",
 )  # fmt: skip
 
 
@@ -20,7 +21,7 @@ def as_csv(comparison: Mapping[str, Any]) -> str:
     for cell in comparison["cells"]:
         for method in cell["methods"]:
             for run in method["runs"]:
-                row = {**cell, "method": method["method"], **run}
+                row = {**cell, "fold": None, "method": method["method"], **run}
                 writer.writerow(["" if row[name] is None else row[name] for name in COLUMNS])
     return buffer.getvalue()
 
@@ -31,13 +32,14 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
     if not comparison["complete"]:
         lines += [f"Unfinished: {len(comparison['missing'])} runs are missing.", ""]
     for cell in comparison["cells"]:
-        lines += [f"## {cell['name']}", "", f"{cell['images']:,} test images.", ""]
+        lines += [f"## {cell['name']}", "", _tested(comparison, cell), ""]
         lines += [
             "| method | Accuracy@1 | 95 % interval | least to most | seeds |",
             "|---" * 5 + "|",
         ]
         lines += [f"| {' | '.join(row)} |" for row in _rows(cell)]
         lines += ["", *(f"- {pair['words']}" for pair in cell["pairs"]), ""]
+    lines += [comparison["covers"], ""]
     return "\n".join(lines)
 
 
@@ -51,6 +53,12 @@ def as_latex(comparison: Mapping[str, Any]) -> str:
             words = (cell["name"], method, accuracy, interval.replace(" to ", "--"), seeds)
             lines.append(" & ".join(_escaped(word) for word in words) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _tested(comparison: Mapping[str, Any], cell: Mapping[str, Any]) -> str:
+    if comparison["design"] == "folds":
+        return f"{cell['images']:,} images, each tested out of {comparison['folds']} folds."
+    return f"{cell['images']:,} test images."
 
 
 def _rows(cell: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:

@@ -124,6 +124,7 @@ def fold_difference(
     correct_b_RN: Bools,
     fold_RN: NDArray[np.integer],
     *,
+    overlap: float | None = None,
     margin: float = MARGIN,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -139,6 +140,7 @@ def fold_difference(
         correct_a_RN: whether a labelled image n rightly in repeat r, when it was held out.
         correct_b_RN: the same of b.
         fold_RN: the fold, from 0, that held image n out in repeat r.
+        overlap: ``n_test / n_train``; 1 / (folds - 1) if left, where all other folds train.
         margin, resamples, seed: as in `paired_difference`.
 
     Raises:
@@ -154,7 +156,7 @@ def fold_difference(
     rows = zip(difference_RN, fold_RN, strict=True)
     by_fold_J = np.array([row[fold == k].mean() for row, fold in rows for k in range(folds)])
     of_images, _ = _bootstrap(difference_RN, resamples, np.random.default_rng(seed))
-    overlap = 1 / (folds - 1)  # n_test / n_train
+    overlap = 1 / (folds - 1) if overlap is None else overlap
     return _judged(
         correct_a_RN,
         correct_b_RN,

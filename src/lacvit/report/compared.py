@@ -48,12 +48,15 @@ class ClassGain:
 
 
 def read_answers(runs: Sequence[Path]) -> Answers:
-    """The answers of one method's runs, a run a seed.
+    """The answers of one method's runs, seed after seed.
+
+    Runs in a row that tested other images are the folds of one seed, which together hold each
+    image once.
 
     Raises:
         InputError: a file of answers is missing or damaged.
     """
-    tables = [_table(run / "evaluation" / "predictions.parquet") for run in runs]
+    tables = _by_seed([_table(run / "evaluation" / "predictions.parquet") for run in runs])
     labels = tables[0]["label"].to_pylist()
     predictions = tuple(tuple(table["prediction"].to_pylist()) for table in tables)
     correct = [[a == b for a, b in zip(labels, row, strict=True)] for row in predictions]
@@ -62,10 +65,23 @@ def read_answers(runs: Sequence[Path]) -> Answers:
     )
 
 
+def _by_seed(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    seeds: list[list[pa.Table]] = []
+    seen: set[str] = set()
+    for table in tables:
+        paths = set(table["path"].to_pylist())
+        if not seeds or paths & seen:
+            seeds.append([])
+            seen = set()
+        seeds[-1].append(table)
+        seen |= paths
+    return [pa.concat_tables(folds).sort_by("path") for folds in seeds]
+
+
 def _table(path: Path) -> pa.Table:
     try:
         columns = ["path", "label", "prediction"]
-        return pq.read_table(path, columns=columns).sort_by("path")
+        return pq.read_table(path, columns=columns)
     except (pa.ArrowException, KeyError, OSError) as fault:
         raise InputError(f"{path} cannot be read: {fault}. Run the comparison again.") from fault
 
