@@ -10,6 +10,7 @@ import numpy as np
 
 from lacvit.report import sections, words
 from lacvit.report.collect import SPLITS, read_run
+from lacvit.report.held_out import held_out_section
 from lacvit.report.record import EvaluationRecord, RunRecord
 from lacvit.report.render import render
 from lacvit.report.thumbnails import Thumbnails, from_data, inline_sheet
@@ -51,6 +52,7 @@ def _content(run: RunRecord, thumbnails: Thumbnails) -> dict[str, object]:
         "confusion": None,
         "mistakes": None,
         "embedding": None,
+        "held_out": held_out_section(run.folder),
         "counts": None,
         "settings": _setting_tables(run.settings),
         "command": _command(run.environment.get("command")),
