@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 
 from lacvit.backbones import load_backbone
 from lacvit.config import make_settings
@@ -185,6 +186,29 @@ def test_the_config_tells_how_to_build_and_feed(saved: Path) -> None:
     assert config["input_spec"]["size"] == 32
     assert config["architecture"]["source"] == "timm"
     assert len(config["origin"]["sha256"]) == 64
+
+
+def test_the_temperature_travels_with_the_model(pictures: list[Path], tmp_path: Path) -> None:
+    plain, warm = made(), made()
+    warm.temperature = 2.5
+    warm.save(tmp_path / "model", card="# A card\n")
+    loaded = load(tmp_path, device="cpu")
+    assert loaded.temperature == 2.5
+    features = plain.embed(pictures)
+    logits = plain.logits(features)
+    np.testing.assert_allclose(loaded.probabilities(features), softmax(logits / 2.5, 1), rtol=1e-5)
+    for one, other in zip(plain.predict(pictures), loaded.predict(pictures), strict=True):
+        assert [name for name, _ in one.top] == [name for name, _ in other.top]
+        assert other.probability < one.probability
+
+
+def test_a_model_of_before_has_a_temperature_of_1(saved: Path, pictures: list[Path]) -> None:
+    path = saved / "model" / "config.json"
+    config = json.loads(path.read_text())
+    assert config.pop("temperature") == 1.0
+    path.write_text(json.dumps(config))
+    assert load(saved, device="cpu").temperature == 1.0
+    assert load(saved, device="cpu").predict(pictures) == made().predict(pictures)
 
 
 def test_the_card_says_what_it_scored_and_under_which_terms() -> None:

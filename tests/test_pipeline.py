@@ -99,6 +99,8 @@ def test_every_arm_gives_a_model_and_every_file(method: str, digits: Path, tmp_p
         "evaluation/predictions.parquet",
         "evaluation/mistakes.csv",
         "evaluation/features/test.safetensors",
+        "evaluation/geometry.json",
+        "evaluation/calibration.json",
         "model/config.json",
         "model/README.md",
     ):
@@ -116,6 +118,13 @@ def test_every_arm_gives_a_model_and_every_file(method: str, digits: Path, tmp_p
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
     status = json.loads((folder / "status.json").read_text())
     assert status["finished"] is True
+    geometry = json.loads((folder / "evaluation/geometry.json").read_text())
+    encoders = dict.fromkeys(("untouched", ARMS[method].encoder))
+    assert list(geometry["embeddings"]) == list(encoders)
+    for figures in geometry["embeddings"].values():
+        assert {"mean_cosine", "iso_score"} <= figures["geometry"].keys()
+        assert {"knn_1", "nearest_class_mean"} <= figures["quality"].keys()
+    assert len(geometry["verdict"]) == (4 if len(encoders) == 2 else 1)
 
 
 def test_the_evaluated_model_is_the_saved_one(digits: Path, tmp_path: Path) -> None:

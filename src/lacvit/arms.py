@@ -13,6 +13,7 @@ from types import MappingProxyType
 from lacvit.errors import InputError
 
 DEFAULT_ARM = "lacvit"  # what `--method auto` means
+UNTOUCHED = "untouched"  # the pretrained encoder, where encoders go by their last stage
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Arm:
     def trains_encoder(self) -> bool:
         """Whether any stage changes the backbone."""
         return self.stages != ("head",)
+
+    @property
+    def encoder(self) -> str:
+        """What the final encoder is called by: the last stage that changed it, or `untouched`."""
+        return next((name for name in reversed(self.stages) if name != "head"), UNTOUCHED)
 
 
 ARMS: dict[str, Arm] = {

@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from lacvit.devices import find_device
 from lacvit.errors import InputError
 from lacvit.features import encode
 from lacvit.input_spec import InputSpec
+from lacvit.metrics.calibration import tempered
 from lacvit.run_folder import read_json, write_bytes, write_json
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -49,6 +50,9 @@ class ModelConfig(BaseModel):
     origin: Origin
     input_spec: InputSpec
     class_names: tuple[str, ...]
+    temperature: float = Field(
+        1.0, gt=0, description="divides the head's outputs before the softmax; fitted on validation"
+    )
 
 
 def _read_config(path: Path) -> ModelConfig:
@@ -72,12 +76,21 @@ class Classifier:
         backbone: the encoder, in evaluation mode.
         head: linear, D -> C.
         class_names: C names, in the order of the head's outputs.
+        temperature: divides the head's outputs before the softmax, so that probabilities mean
+            what they say; it moves no prediction.
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Linear, class_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Linear,
+        class_names: Sequence[str],
+        temperature: float = 1.0,
+    ) -> None:
         self.backbone = backbone.eval()
         self.head = head.eval()
         self.class_names = tuple(class_names)
+        self.temperature = temperature
 
     @property
     def input_spec(self) -> InputSpec:
@@ -103,8 +116,9 @@ class Classifier:
         Raises:
             InputError: a file is missing or is no image; it is named.
         """
-        probabilities_NC = self.probabilities(self.embed(paths, batch_size=batch_size))
-        order_NC = np.argsort(-probabilities_NC, axis=1, kind="stable")
+        logits_NC = self.logits(self.embed(paths, batch_size=batch_size))
+        probabilities_NC = tempered(logits_NC, self.temperature)
+        order_NC = np.argsort(-logits_NC, axis=1, kind="stable")
         return [
             Prediction(
                 path=str(path),
@@ -124,10 +138,14 @@ class Classifier:
         return encode(self.backbone, self._read(paths, batch_size))
 
     @torch.no_grad()
+    def logits(self, features_ND: np.ndarray) -> np.ndarray:
+        """The head's outputs, float32 (N, C), from pooled features (N, D)."""
+        logits_NC: Tensor = self.head(torch.from_numpy(features_ND).to(self.device))
+        return logits_NC.cpu().numpy()
+
     def probabilities(self, features_ND: np.ndarray) -> np.ndarray:
-        """Softmax of the head, float32 (N, C), from pooled features (N, D)."""
-        logits = self.head(torch.from_numpy(features_ND).to(self.device))
-        return logits.softmax(1).cpu().numpy()  # type: ignore[no-any-return]
+        """Softmax of the logits over the temperature, float32 (N, C), from features (N, D)."""
+        return tempered(self.logits(features_ND), self.temperature)
 
     def _read(self, paths: Sequence[str | Path], batch_size: int) -> Iterator[Tensor]:
         if isinstance(paths, str | Path):  # a string is a sequence of strings too
@@ -148,6 +166,7 @@ class Classifier:
             origin=self.backbone.origin,
             input_spec=self.input_spec,
             class_names=self.class_names,
+            temperature=self.temperature,
         )
         write_bytes(folder / WEIGHTS, save(cpu))
         write_bytes(folder / CARD, card.encode())
@@ -173,7 +192,7 @@ class Classifier:
             raise InputError(
                 f"{folder / WEIGHTS} is missing or damaged: {error}. Copy the whole folder again."
             ) from error
-        return cls(backbone, head, config.class_names)
+        return cls(backbone, head, config.class_names, config.temperature)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from lacvit.arms import find_arm
+from lacvit.arms import UNTOUCHED, find_arm
 from lacvit.backbones import Backbone
 from lacvit.data.batches import DecodedImages, hold
+from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits
 from lacvit.distributed import from_main
-from lacvit.evaluation.evaluate import Evaluation, evaluate_records
+from lacvit.evaluation.evaluate import Evaluation
 from lacvit.evaluation.files import write_evaluation, write_features
+from lacvit.evaluation.geometry import Embedding, chosen_rows, measure_embeddings
+from lacvit.evaluation.held_out import SeenAndUnseen, measure_held_out
+from lacvit.metrics.calibration import chosen_temperature
+from lacvit.metrics.geometry import LinearHead
 from lacvit.model import Classifier
 from lacvit.model_card import model_card
 from lacvit.run_folder import RunFolder, read_json, write_json
@@ -35,44 +40,142 @@ class TrainResult:
     notices: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Encoded:
+    """Features of the splits by encoder, `untouched` first and the trained one last."""
+
+    test: Mapping[str, np.ndarray]
+    train: Mapping[str, np.ndarray]  # of those images alone that are measured
+    train_labels_T: np.ndarray
+    validation: np.ndarray  # by the trained encoder
+    held_out: Mapping[str, np.ndarray]  # of classes never trained on; empty without them
+
+
 def finish(run: Run, backbone: Backbone, head: nn.Linear, splits: Splits) -> TrainResult:
     """Read the test split, once, and write what the run came to.
 
-    Among several processes each encodes its share of the test images, and the first writes.
+    Among several processes each encodes its share of the images, and the first writes.
     """
     run.folder.update_status(stage="evaluation")
-    test_images = hold(splits.test, workers=run.compute.workers)
-    features = {"untouched": _untouched_features(run, test_images)}
-    encoder_stages = [name for name in find_arm(run.settings.method).stages if name != "head"]
-    if encoder_stages:
-        features[encoder_stages[-1]] = encode_images(test_images, backbone, run.compute)
-    classifier = Classifier(backbone, head, splits.class_names)
-    return from_main(partial(_write, run, classifier, splits, features), run.compute.group)
+    encoded = _encode(run, backbone, splits)
+    settled = partial(_settle, run, backbone, head, splits, encoded.validation)
+    return from_main(lambda: _write(run, *settled(), splits, encoded), run.compute.group)
+
+
+def _encode(run: Run, backbone: Backbone, splits: Splits) -> _Encoded:
+    """What each encoder makes of the images; what a stage has encoded already is taken from it."""
+    test_images = run.shared.images(splits.test, run.compute.workers)
+    rows = chosen_rows(len(run.train))
+    train_images = run.train.images
+    if len(rows) < len(run.train):  # too many to keep decoded
+        few = train_images.records.select(rows)
+        train_images = hold(few, workers=run.compute.workers, memory_bytes=0)
+
+    @cache
+    def pretrained() -> Backbone:
+        return load_chosen(run.settings).to(run.compute.device)
+
+    def untouched(images: DecodedImages) -> np.ndarray:
+        return run.shared.untouched_features(images, backbone, run.compute, pretrained)
+
+    test = {UNTOUCHED: untouched(test_images)}
+    train = {UNTOUCHED: untouched(train_images)}
+    solved_on = run.encoded.get("head")  # the last stage, if there is one: the encoder is the same
+    name = find_arm(run.settings.method).encoder
+    if name != UNTOUCHED:
+        test[name] = encode_images(test_images, backbone, run.compute)
+        train[name] = (
+            solved_on[0].features_ND[rows]
+            if solved_on
+            else encode_images(train_images, backbone, run.compute)
+        )
+    held_out = {}
+    if splits.held_out:
+        parts = [run.shared.images(part, run.compute.workers) for part in splits.held_out]
+        held_out = {UNTOUCHED: np.concatenate([untouched(part) for part in parts])}
+        if name != UNTOUCHED:
+            trained = [encode_images(part, backbone, run.compute) for part in parts]
+            held_out[name] = np.concatenate(trained)
+    labels_T = run.train.labels_N[rows]
+    return _Encoded(test, train, labels_T, _validation_features(run, backbone), held_out)
+
+
+def _validation_features(run: Run, backbone: Backbone) -> np.ndarray:
+    solved_on = run.encoded.get("head")
+    if solved_on:
+        return solved_on[1].features_ND
+    return encode_images(run.validation.images, backbone, run.compute)
+
+
+def _settle(
+    run: Run, backbone: Backbone, head: nn.Linear, splits: Splits, validation_ND: np.ndarray
+) -> tuple[Classifier, Evaluation]:
+    """The model with its temperature, and what validation says of the head that it may judge."""
+    judged = Classifier(backbone, head, splits.class_names)
+    if not set(splits.validation.paths) & set(splits.train.paths):  # a head is too sure of its own
+        logits_NC = judged.logits(validation_ND)
+        judged.temperature = chosen_temperature(logits_NC, run.validation.labels_N)
+    model = Classifier(backbone, head, splits.class_names, judged.temperature)
+    return model, _answered(judged, splits.validation, validation_ND)
 
 
 def _write(
-    run: Run, classifier: Classifier, splits: Splits, features: Mapping[str, np.ndarray]
+    run: Run, model: Classifier, validation: Evaluation, splits: Splits, encoded: _Encoded
 ) -> TrainResult:
-    final = list(features.values())[-1]
-    test = Evaluation(
-        class_names=splits.class_names,
-        paths=splits.test.paths,
-        labels_N=splits.test.labels,
-        probabilities_NC=classifier.probabilities(final),
-    )
-    validation = evaluate_records(classifier, splits.validation)
+    test = _answered(model, splits.test, encoded.test[find_arm(run.settings.method).encoder])
     metrics = {"test": test.summary(), "validation": validation.summary()}
-    write_features(run.folder.features / "test.safetensors", features)
-    write_evaluation(run.folder.evaluation, test)
-    classifier.save(run.folder.model, card=model_card(run.settings, splits.class_names, metrics))
-    write_json(run.folder.evaluation / "metrics.json", metrics)
+    folder = run.folder.evaluation
+    write_features(run.folder.features / "test.safetensors", encoded.test)
+    write_evaluation(folder, test)
+    write_json(folder / "calibration.json", test.reliability())
+    write_json(folder / "geometry.json", _geometry(run, model, splits.test.labels, encoded))
+    if splits.held_out:
+        write_json(folder / "held_out.json", _held_out(model, splits, encoded))
+    model.save(run.folder.model, card=model_card(run.settings, splits.class_names, metrics))
+    write_json(folder / "metrics.json", metrics)
     return read_result(run.folder)
 
 
-def _untouched_features(run: Run, images: DecodedImages) -> np.ndarray:
-    """What the pretrained encoder makes of the images, for the report's "before"."""
-    untouched = load_chosen(run.settings)
-    return encode_images(images, untouched.to(run.compute.device), run.compute)
+def _held_out(model: Classifier, splits: Splits, encoded: _Encoded) -> dict[str, object]:
+    name = list(encoded.held_out)[-1]
+    return measure_held_out(
+        {
+            name: SeenAndUnseen(encoded.train[name], encoded.test[name], encoded.held_out[name])
+            for name in encoded.held_out
+        },
+        np.concatenate([part.labels for part in splits.held_out]),
+        splits.held_out[0].class_names,
+        encoded.train_labels_T,
+        (
+            model.probabilities(encoded.test[name]),
+            model.probabilities(encoded.held_out[name]),
+        ),
+    )
+
+
+def _answered(classifier: Classifier, records: ImageRecords, features_ND: np.ndarray) -> Evaluation:
+    return Evaluation(
+        class_names=classifier.class_names,
+        paths=records.paths,
+        labels_N=records.labels,
+        logits_NC=classifier.logits(features_ND),
+        temperature=classifier.temperature,
+    )
+
+
+def _geometry(
+    run: Run, classifier: Classifier, labels_N: np.ndarray, encoded: _Encoded
+) -> dict[str, object]:
+    weight_CD, bias_C = (
+        tensor.detach().cpu().numpy() for tensor in (classifier.head.weight, classifier.head.bias)
+    )
+    return measure_embeddings(
+        {name: Embedding(encoded.test[name], encoded.train[name]) for name in encoded.test},
+        labels_N,
+        encoded.train_labels_T,
+        head=LinearHead(weight_CD, bias_C),
+        extended=run.settings.evaluation.extended,
+    )
 
 
 def read_result(folder: RunFolder) -> TrainResult:

@@ -1,31 +1,36 @@
 """Figures of a classifier on a split, and the files that keep them."""
 
 import csv
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
+from scipy.special import softmax
 from sklearn.metrics import f1_score, precision_recall_fscore_support
+from sklearn.metrics import log_loss as sklearn_log_loss
 
 from lacvit.errors import InputError
 from lacvit.evaluation.evaluate import Evaluation, align_labels
 from lacvit.evaluation.files import write_csv, write_evaluation, write_features
+from lacvit.metrics.calibration import brier_score, expected_calibration_error
 
+LABELS = np.array([0, 0, 0, 1, 1, 1, 2, 2])
 NAMES = ("cat", "dog, small", "eule")
 
 
 def made() -> Evaluation:
     """Eight answers; three are wrong: images 2, 5 and 6, with confidence 0.9, 0.5 and 0.9."""
     probabilities = np.full((8, 3), 0.05, np.float32)
-    labels = np.array([0, 0, 0, 1, 1, 1, 2, 2])
     for i, (c, p) in enumerate(
         [(0, 0.9), (0, 0.6), (1, 0.9), (1, 0.7), (1, 0.9), (2, 0.5), (0, 0.9), (2, 0.8)]
     ):
         probabilities[i] = (1 - p) / 2
         probabilities[i, c] = p
-    return Evaluation(NAMES, tuple(f"t/{i}.png" for i in range(8)), labels, probabilities)
+    return Evaluation(NAMES, tuple(f"t/{i}.png" for i in range(8)), LABELS, np.log(probabilities))
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -40,14 +45,56 @@ def test_the_figures_are_those_of_the_answers() -> None:
     low, high = evaluation.interval
     # Wilson 1927 for 5 of 8, z = 1.959964.
     assert (low, high) == pytest.approx((0.305742, 0.863160), abs=1e-5)
-    assert evaluation.summary() == {
+    summary = evaluation.summary()
+    assert summary == {
         "accuracy": 5 / 8,
         "interval": [low, high],
         "macro_f1": pytest.approx(
             f1_score(evaluation.labels_N, evaluation.predictions_N, average="macro")
         ),
         "images": 8,
+        "ece": pytest.approx(expected_calibration_error(evaluation.probabilities_NC, LABELS)),
+        "brier": pytest.approx(brier_score(evaluation.probabilities_NC, LABELS)),
+        "nll": pytest.approx(sklearn_log_loss(LABELS, evaluation.probabilities_NC)),
+        "temperature": 1.0,
+        "before_temperature": {name: summary[name] for name in ("ece", "brier", "nll")},
     }
+
+
+@pytest.mark.parametrize("temperature", [0.06, 0.5, 1.0, 3.0, 19.0])
+def test_a_temperature_moves_probabilities_and_no_answer(temperature: float) -> None:
+    random = np.random.default_rng(0)
+    logits, labels = random.normal(size=(300, 6)).astype(np.float32), random.integers(6, size=300)
+    paths = tuple(map(str, range(300)))
+    before = Evaluation(tuple("abcdef"), paths, labels, logits)
+    after = Evaluation(tuple("abcdef"), paths, labels, logits, temperature)
+    np.testing.assert_array_equal(after.predictions_N, before.predictions_N)
+    np.testing.assert_array_equal(after.probabilities_NC.argmax(1), after.predictions_N)
+    np.testing.assert_allclose(after.probabilities_NC, softmax(logits / temperature, 1), rtol=1e-4)
+    one, other = before.summary(), after.summary()
+    assert [one[name] for name in ("accuracy", "macro_f1")] == [
+        other["accuracy"],
+        other["macro_f1"],
+    ]
+    assert other["before_temperature"] == {name: one[name] for name in ("ece", "brier", "nll")}
+    assert (other["nll"] == pytest.approx(one["nll"])) == (temperature == 1)
+
+
+def test_the_bins_of_both_diagrams_are_kept() -> None:
+    evaluation = replace(made(), temperature=2.0)
+    kept = evaluation.reliability()
+    assert kept["temperature"] == 2.0
+    for name, probabilities in (
+        ("before", replace(evaluation, temperature=1.0).probabilities_NC),
+        ("after", evaluation.probabilities_NC),
+    ):
+        bins = kept[name]
+        counts, right = np.array(bins["counts"]), np.array(bins["accuracy"])
+        assert counts.sum() == 8
+        assert counts @ right == 5
+        assert counts @ np.array(bins["confidence"]) == pytest.approx(probabilities.max(1).sum())
+        assert len(bins["edges"]) == len(counts) + 1
+    json.dumps(kept)
 
 
 def test_per_class_figures_equal_scikit_learns(tmp_path: Path) -> None:
@@ -86,7 +133,7 @@ def test_mistakes_come_most_confident_first_and_ties_in_order(tmp_path: Path) ->
 
 
 def test_a_perfect_classifier_has_no_mistakes(tmp_path: Path) -> None:
-    perfect = Evaluation(NAMES, ("a", "b", "c"), np.arange(3), np.eye(3, dtype=np.float32))
+    perfect = Evaluation(NAMES, ("a", "b", "c"), np.arange(3), 9 * np.eye(3))
     write_evaluation(tmp_path, perfect)
     assert perfect.accuracy == 1.0
     assert (tmp_path / "mistakes.csv").read_text() == "path,label,prediction,confidence\n"

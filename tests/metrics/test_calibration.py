@@ -6,11 +6,14 @@ from sklearn import metrics
 
 from lacvit.errors import InputError
 from lacvit.metrics.calibration import (
+    FEWEST_IMAGES,
     brier_score,
+    chosen_temperature,
     expected_calibration_error,
     fit_temperature,
     log_loss,
     reliability,
+    tempered,
 )
 
 
@@ -100,6 +103,26 @@ def test_a_temperature_that_has_no_end():
     assert fit_temperature(np.eye(3), np.arange(3)) == 0.05
     assert fit_temperature(-np.eye(3), np.arange(3)) == 20
     assert fit_temperature(np.zeros_like(logits), labels) == 1
+
+
+def test_the_temperature_stays_1_where_the_images_cannot_tell():
+    logits, labels = drawn(4, n=200)
+    assert chosen_temperature(3 * logits, labels) == fit_temperature(3 * logits, labels) > 2
+    assert fit_temperature(3 * logits[: FEWEST_IMAGES - 1], labels[: FEWEST_IMAGES - 1]) != 1
+    assert chosen_temperature(3 * logits[: FEWEST_IMAGES - 1], labels[: FEWEST_IMAGES - 1]) == 1
+    assert chosen_temperature(logits, logits.argmax(axis=1)) == 1  # all right: no minimum
+    assert chosen_temperature(-9 * logits, logits.argmax(axis=1)) == 1
+
+
+@pytest.mark.parametrize("temperature", [0.05, 1.0, 20.0])
+def test_no_temperature_changes_the_largest_entry(temperature):
+    logits = np.float32([[10, np.nextafter(np.float32(10), np.float32(11)), 0], [3, 2, 1]])
+    found = tempered(logits, temperature)
+    assert found.dtype == np.float32
+    wide = softmax(logits.astype(float) / temperature, 1)
+    np.testing.assert_allclose(found, wide, rtol=1e-6, atol=1e-30)
+    assert found[1].argmax() == 0
+    assert found[0].max() == found[0, 1]
 
 
 EVEN, LABELS = np.full((2, 2), 0.5), np.array([0, 1])

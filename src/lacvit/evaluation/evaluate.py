@@ -6,6 +6,7 @@ Shape letters: N images, C classes, D feature dimensions.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ from lacvit.data.readers import notices, read_data
 from lacvit.data.records import ImageRecords
 from lacvit.errors import InputError
 from lacvit.features import encode
+from lacvit.metrics.calibration import (
+    brier_score,
+    expected_calibration_error,
+    log_loss,
+    reliability,
+    tempered,
+)
 from lacvit.metrics.classification import accuracy, macro_f1, wilson_interval
 from lacvit.model import Classifier
 
@@ -36,13 +44,19 @@ class Evaluation:
     class_names: tuple[str, ...]
     paths: tuple[str, ...]
     labels_N: Array
-    probabilities_NC: Array
+    logits_NC: Array
+    temperature: float = 1.0  # the classifier's, which divides the logits
     notices: tuple[str, ...] = ()  # what the user should know of the data
+
+    @cached_property
+    def probabilities_NC(self) -> Array:
+        """Softmax of the logits over the temperature, float32 (N, C)."""
+        return tempered(self.logits_NC, self.temperature)
 
     @property
     def predictions_N(self) -> Array:
-        """The most probable class of each image, int64 (N,)."""
-        predicted: Array = np.argmax(self.probabilities_NC, axis=1)
+        """The most probable class of each image, int64 (N,); no temperature moves it."""
+        predicted: Array = np.argmax(self.logits_NC, axis=1)
         return predicted
 
     @property
@@ -61,7 +75,32 @@ class Evaluation:
             "interval": list(self.interval),
             "macro_f1": macro_f1(self.labels_N, self.predictions_N),
             "images": len(self.labels_N),
+            **self._calibration(self.temperature),
+            "temperature": self.temperature,
+            "before_temperature": self._calibration(1.0),
         }
+
+    def _calibration(self, temperature: float) -> dict[str, float]:
+        probabilities_NC = tempered(self.logits_NC, temperature)
+        return {
+            "ece": expected_calibration_error(probabilities_NC, self.labels_N),
+            "brier": brier_score(probabilities_NC, self.labels_N),
+            "nll": log_loss(self.logits_NC, self.labels_N, temperature=temperature),
+        }
+
+    def reliability(self) -> dict[str, object]:
+        """What ``calibration.json`` says: the bins of a reliability diagram, before and after."""
+        return {
+            "temperature": self.temperature,
+            "before": _table(tempered(self.logits_NC), self.labels_N),
+            "after": _table(self.probabilities_NC, self.labels_N),
+        }
+
+
+def _table(probabilities_NC: Array, labels_N: Array) -> dict[str, list[float]]:
+    bins = reliability(probabilities_NC, labels_N)
+    columns = ("edges", "counts", "confidence", "accuracy")
+    return {name: getattr(bins, name).tolist() for name in columns}
 
 
 def align_labels(
@@ -121,5 +160,6 @@ def evaluate_records(classifier: Classifier, records: ImageRecords) -> Evaluatio
         class_names=classifier.class_names,
         paths=records.paths,
         labels_N=labels_N,
-        probabilities_NC=classifier.probabilities(features_ND),
+        logits_NC=classifier.logits(features_ND),
+        temperature=classifier.temperature,
     )

@@ -21,6 +21,15 @@ Floats = NDArray[np.float64]
 
 BINS = 15
 COLDEST, HOTTEST = 0.05, 20.0
+FEWEST_IMAGES = 20
+
+
+def tempered(logits_NC: Rows, temperature: float = 1.0) -> NDArray[np.float32]:
+    """Softmax of logits / T, float32 (N, C); its largest entry is the logits' for any T above 0.
+
+    In float64 within, so that logits which differ in float32 stay in their order.
+    """
+    return softmax(np.asarray(logits_NC, dtype=np.float64) / temperature, axis=1).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -143,3 +152,18 @@ def fit_temperature(logits_NC: Rows, labels_N: Ints) -> float:
     if slope(cold) <= 0:
         return COLDEST
     return float(np.exp(-brentq(slope, hot, cold, xtol=1e-10)))
+
+
+def chosen_temperature(logits_NC: Rows, labels_N: Ints) -> float:
+    """`fit_temperature` where the images can tell, else 1.
+
+    They cannot where there are fewer than 20, or where the loss has no minimum between the ends:
+    every image right would make the classifier all but certain of everything.
+
+    Raises:
+        InputError: as `fit_temperature`.
+    """
+    if len(labels_N) < FEWEST_IMAGES:
+        return 1.0
+    temperature = fit_temperature(logits_NC, labels_N)
+    return temperature if COLDEST < temperature < HOTTEST else 1.0
