@@ -68,6 +68,15 @@ def train(
     trainable: Annotated[str | None, _option("backbone.trainable", "--trainable")] = None,
     seed: Annotated[int | None, _option("seed", "--seed")] = None,
     shots: Annotated[int | None, _option("data.shots", "--shots")] = None,
+    hold_out_classes: Annotated[
+        str | None,
+        _option(
+            "data.hold_out_classes",
+            "--hold-out-classes",
+            text="Classes never trained on, such as cat,dog, or how many to draw; at the end, how "
+            "well the encoder tells them apart, and from the others (data.hold_out_classes)",
+        ),
+    ] = None,
     device: Annotated[str | None, _option("device", "--device")] = None,
     workers: Annotated[int | None, _option("workers", "--workers")] = None,
     assign: Annotated[
@@ -97,6 +106,7 @@ def train(
         "backbone.trainable": trainable,
         "seed": seed,
         "data.shots": shots,
+        "data.hold_out_classes": hold_out_classes,
         "device": device,
         "workers": workers,
         "data.strict": strict or None,
@@ -133,6 +143,8 @@ def _run(
     dry_run, quiet, json_logs, overwrite = switches
     from lacvit import pipeline
     from lacvit.cli.progress import make_progress, stop_on_signals
+    from lacvit.evaluation.held_out import in_words
+    from lacvit.run_folder import read_json
 
     # Of several processes that a launcher started, the first speaks.
     silent = os.environ.get("RANK", "0") != "0"
@@ -151,6 +163,9 @@ def _run(
         f"Accuracy@1 {100 * result.accuracy:.1f} % on {result.images} test images "
         f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
     )
+    held_out = result.run_folder / "evaluation" / "held_out.json"
+    if held_out.exists():
+        print("\n".join(in_words(read_json(held_out))))
     for notice in result.notices:
         print(f"Note: {notice}")
     print(f"Run: {result.run_folder}\nReport: {result.run_folder / 'report.html'}")

@@ -22,7 +22,7 @@ from lacvit.config import DataSettings, make_settings
 from lacvit.data.held_out import hold_out
 from lacvit.data.splits import fewest_images
 from lacvit.errors import InputError
-from lacvit.metrics.significance import PairedDifference, fold_difference
+from lacvit.metrics.significance import MARGIN, PairedDifference, fold_difference
 from lacvit.reading import listed_images
 from lacvit.run_folder import read_json
 from lacvit.training.logs import Progress
@@ -170,6 +170,29 @@ def folds_of(repeats: Sequence[RunAnswers], seeds: Sequence[int]) -> NDArray[np.
                 )
         fold_RN.append(first.fold_N)
     return np.stack(fold_RN)
+
+
+def out_of_fold(answers: Sequence[RunAnswers], folds: int) -> str:
+    """What the folds found of one method, in words: for a model that is trained on all images."""
+    whole = put_together(answers, folds)
+    seeds = sorted(run.seed for run in whole)
+    correct_RN = np.stack([run.correct_N for run in sorted(whole, key=lambda run: run.seed)])
+    low, high = repeats_interval(correct_RN, whole, seeds)
+    repeats = "one repeat" if len(seeds) == 1 else f"each of {len(seeds)} repeats"
+    return (
+        f"Out of {folds} folds its method named {100 * correct_RN.mean():.1f} % of "
+        f"{correct_RN.shape[1]} images rightly (95 % interval {100 * low:.1f} to "
+        f"{100 * high:.1f}), each tested once in {repeats} by a model that had not seen it"
+    )
+
+
+def repeats_interval(
+    correct_RN: NDArray[np.bool_], repeats: Sequence[RunAnswers], seeds: Sequence[int]
+) -> tuple[float, float]:
+    """95 % interval of a method's accuracy, within 0 and 1, which a t interval does not know of."""
+    nothing = np.zeros_like(correct_RN)
+    low, high = compare_repeats(correct_RN, nothing, repeats, seeds, MARGIN).interval
+    return max(low, 0.0), min(high, 1.0)
 
 
 def compare_repeats(

@@ -5,7 +5,7 @@ Shape letters: S seeds (repeats, where folds test in turn), N test images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lacvit.comparison.answers import RunAnswers, correct_by_seed
-from lacvit.comparison.folds import compare_repeats, put_together
+from lacvit.comparison.folds import compare_repeats, put_together, repeats_interval
 from lacvit.comparison.plan import Cell, PlannedRun, Request
 from lacvit.metrics.classification import wilson_interval
 from lacvit.metrics.significance import PairedDifference, holm, paired_difference
@@ -98,7 +98,7 @@ def _cell(cell: Cell, runs: Sequence[RunAnswers], request: Request) -> dict[str,
                 m,
                 [run for run in runs if run.method == m],
                 [run for run in whole if run.method == m],
-                _accuracy_interval(correct.get(m), difference, in_folds=bool(request.folds)),
+                _accuracy_interval(correct.get(m), whole if request.folds else None, seeds),
             )
             for m in methods
         ],
@@ -140,21 +140,16 @@ def _method(
 
 
 def _accuracy_interval(
-    correct_SN: Bools | None,
-    difference: Callable[[Bools, Bools], PairedDifference],
-    *,
-    in_folds: bool,
+    correct_SN: Bools | None, repeats: Sequence[RunAnswers] | None, seeds: Sequence[int]
 ) -> tuple[float, float] | None:
     """95 %, over images and training runs; of one run Wilson's, over images alone."""
     if correct_SN is None:
         return None
-    if len(correct_SN) == 1 and not in_folds:
+    if repeats is not None:
+        return repeats_interval(correct_SN, repeats, seeds)
+    if len(correct_SN) == 1:
         return wilson_interval(int(correct_SN.sum()), correct_SN.size)
-    over_none = difference(correct_SN, np.zeros_like(correct_SN))
-    if not in_folds:
-        return over_none.two_way
-    low, high = over_none.interval  # a t interval does not know that there is nothing beyond 0 to 1
-    return max(low, 0.0), min(high, 1.0)
+    return paired_difference(correct_SN, np.zeros_like(correct_SN)).two_way
 
 
 def _pair(ours: str, other: str, found: PairedDifference, folds: int | None) -> dict[str, Any]:
