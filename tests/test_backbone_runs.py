@@ -95,6 +95,20 @@ def test_a_run_with_adapters_resumes_and_leaves_an_ordinary_model(
     assert set(again.encoder.state_dict()) == untouched.keys()
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_adapters_get_their_own_automatic_rate(optimizer: str, digits: Path) -> None:
+    stages = ("contrastive", "cross_entropy", "joint")
+    asked = {f"{stage}.optimizer": optimizer for stage in stages}
+    pico = load_backbone("pico")
+    whole, lora = (
+        planning.resolve(small(digits, **asked, **{"backbone.trainable": what}), pico)
+        for what in ("all", "lora")
+    )
+    for stage in stages:
+        times = 10 if optimizer == "adamw" else 1
+        assert getattr(lora, stage).lr == pytest.approx(times * getattr(whole, stage).lr)
+
+
 def test_the_head_alone_can_train_by_cross_entropy(digits: Path, tmp_path: Path) -> None:
     changes = {"method": "cross-entropy", "backbone.trainable": "head", "cross_entropy.epochs": 1}
     folder = run(small(digits, **changes), tmp_path / "head").run_folder

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
@@ -110,27 +111,40 @@ def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
     if head.epochs == "auto":
         head_epochs = EXACT_ITERATIONS if head.solver == "exact" else SGD_EPOCHS
         head = head.model_copy(update={"epochs": head_epochs})
+    settle = partial(_settle, backbone=backbone, lora=settings.backbone.trainable == "lora")
     workers = min(8, os.cpu_count() or 1) if settings.workers == "auto" else settings.workers
     return settings.model_copy(
         update={
             "method": arm_of(settings),
             "device": str(find_device(settings.device)),
             "workers": workers,
-            "data": _anywhere(settings.data),
-            "contrastive": _settle(settings.contrastive, epochs["contrastive"], backbone),
-            "cross_entropy": _settle(settings.cross_entropy, epochs["cross_entropy"], backbone),
-            "joint": _settle(settings.joint, epochs["joint"], backbone),
+            "data": anywhere(settings.data),
+            "backbone": settings.backbone.model_copy(
+                update={"spec": _named_anywhere(settings.backbone.spec)}
+            ),
+            "contrastive": settle(settings.contrastive, epochs["contrastive"]),
+            "cross_entropy": settle(settings.cross_entropy, epochs["cross_entropy"]),
+            "joint": settle(settings.joint, epochs["joint"]),
             "head": head,
         }
     )
 
 
-def _anywhere(data: DataSettings) -> DataSettings:
+def anywhere(data: DataSettings) -> DataSettings:
     """Places made absolute, so that the settings repeat the run from any folder."""
     path, root = data.path or "", data.root
     if names_a_set(path, root):
         return data.model_copy(update={"root": str(Path(root or ".").resolve())})
     return data.model_copy(update={"path": str(Path(path).resolve())})
+
+
+def _named_anywhere(spec: str) -> str:
+    """A backbone's name whose file or run folder is found from any folder."""
+    source, colon, name = spec.partition(":")
+    if source not in ("file", "run"):
+        return spec
+    path, question, options = name.partition("?")
+    return f"{source}{colon}{Path(path).resolve()}{question}{options}"
 
 
 def _encoder_epochs(settings: RunSettings, arm: str) -> dict[str, int]:
@@ -157,11 +171,11 @@ def _encoder_epochs(settings: RunSettings, arm: str) -> dict[str, int]:
     return {"contrastive": budget - last, "cross_entropy": views * last, "joint": joint}
 
 
-def _settle(settings: S, epochs: int, backbone: Backbone) -> S:
+def _settle(settings: S, epochs: int, *, backbone: Backbone, lora: bool) -> S:
     """An encoder's stage without ``auto``."""
     changes: dict[str, object] = {"epochs": epochs}
     if settings.lr == "auto":
-        changes["lr"] = automatic_learning_rate(settings.optimizer, backbone.dim)
+        changes["lr"] = automatic_learning_rate(settings.optimizer, backbone.dim, lora=lora)
     if isinstance(settings, ContrastSettings) and settings.projection_hidden == "auto":
         changes["projection_hidden"] = backbone.dim
     return settings.model_copy(update=changes)

@@ -125,6 +125,11 @@ def test_the_automatic_rate_falls_with_the_width() -> None:
     assert automatic_learning_rate("sgd", 768) == 0.01
 
 
+def test_adapters_take_ten_times_the_automatic_rate_of_adamw() -> None:
+    assert automatic_learning_rate("adamw", 768, lora=True) == pytest.approx(1.28 / 768)
+    assert automatic_learning_rate("sgd", 768, lora=True) == 0.01
+
+
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5])
 @pytest.mark.parametrize("steps", [1, 7, 100])
 def test_the_schedule_rises_then_falls_to_nothing(steps: int, warmup: float) -> None:

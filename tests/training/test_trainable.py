@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from hf_folders import TINY
 from lacvit.backbones import Architecture, Backbone, Origin, build_backbone
@@ -157,7 +158,9 @@ def test_lora_trains_adapters_alone_and_merges_into_the_weights(family: str) -> 
             assert parameter.grad is not None, f"{name} has no part in the features"
             assert parameter.grad.abs().sum() > 0, name
         else:
-            plain = name.replace(".base_layer", "")
+            plain = name.replace(".base_layer", "").replace(
+                "parametrizations.weight.original", "weight"
+            )
             assert not parameter.requires_grad, name
             assert torch.equal(parameter, own[plain]), name
     with torch.no_grad():
@@ -173,10 +176,27 @@ def test_lora_trains_adapters_alone_and_merges_into_the_weights(family: str) -> 
         torch.testing.assert_close(fresh(images()), trained, atol=1e-4, rtol=1e-4)
 
 
-def test_adapters_are_drawn_from_the_seed_alone() -> None:
+@pytest.mark.parametrize("family", KINDS)
+def test_lora_reaches_every_linear_layer_of_the_blocks(family: str) -> None:
+    backbone = backbone_of(family)
+    own = {m.weight.data_ptr() for b in backbone.blocks() for m in b.modules() if is_linear(m)}
+    add_adapters(backbone, rank=2, seed=0)
+    inside = [m for block in backbone.blocks() for m in block.modules()]
+    adapted = [m.get_base_layer().weight for m in inside if hasattr(m, "get_base_layer")]
+    adapted += [m.parametrizations.weight.original for m in inside if is_parametrized(m)]
+    assert {weight.data_ptr() for weight in adapted} == own
+    assert len(adapted) == len(own) > 0
+
+
+def is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear)
+
+
+@pytest.mark.parametrize("family", ["timm-vit", "timm-beit"])  # beside layers; of their weights
+def test_adapters_are_drawn_from_the_seed_alone(family: str) -> None:
     drawn = []
     for seed, other in ((5, 0), (5, 1), (6, 0)):
-        backbone = backbone_of("timm-vit")
+        backbone = backbone_of(family)
         torch.manual_seed(other)
         add_adapters(backbone, rank=2, seed=seed)
         drawn.append(

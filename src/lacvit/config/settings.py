@@ -122,7 +122,8 @@ class OptimizerSettings(Settings):
     batch_size: int = Field(128, ge=2, description="images a step, over all processes")
     optimizer: Optimizer = Field("adamw", description="adamw or sgd (momentum 0.9)")
     lr: Positive | Auto = Field(
-        "auto", description="peak learning rate; auto is 0.128 / embedding width for adamw"
+        "auto",
+        description="peak learning rate; auto is 0.128 / embedding width for adamw, 1.28 for lora",
     )
     weight_decay: float = Field(0.05, ge=0, description="not on norms, biases, positions, tokens")
     decay_all: bool = Field(False, description="weight decay on norms and biases too")

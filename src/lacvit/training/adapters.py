@@ -1,6 +1,9 @@
 """LoRA (Hu et al. 2022) through peft: small matrices beside the linear layers of every block.
 
-They are merged into the weights at the end, so that a saved model is an ordinary one. peft is an
+Some attention reads the weights of a layer and never calls it (timm's BEiT, EVA-02 and Swin v2, for
+qkv): what peft puts around such a layer would do nothing, so its weight itself is made the sum.
+
+All are merged into the weights at the end, so that a saved model is an ordinary one. peft is an
 extra and takes seconds to import, so it is imported where it is used.
 """
 
@@ -10,13 +13,30 @@ import importlib
 from types import ModuleType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from lacvit.backbones.backbone import Backbone
 from lacvit.backbones.torchvision_shim import ensure_torchvision
 from lacvit.errors import InputError
 
 ALPHA = 2  # the update is scaled by this, whatever the rank: lora_alpha = 2 * rank
+
+
+class LowRankUpdate(nn.Module):
+    """A weight (out, in) plus ``ALPHA * B A``: what peft's layer computes, for whoever reads it."""
+
+    def __init__(self, weight: Tensor, rank: int) -> None:
+        super().__init__()
+        outputs, inputs = weight.shape
+        here = {"device": weight.device, "dtype": weight.dtype}
+        # Layers, since the weights of layers decay; A is drawn as peft draws it.
+        self.lora_A = nn.Linear(inputs, rank, bias=False, **here)
+        self.lora_B = nn.Linear(rank, outputs, bias=False, **here)
+        nn.init.zeros_(self.lora_B.weight)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + ALPHA * (self.lora_B.weight @ self.lora_A.weight)
 
 
 def add_adapters(backbone: Backbone, *, rank: int, seed: int) -> None:
@@ -36,30 +56,31 @@ def add_adapters(backbone: Backbone, *, rank: int, seed: int) -> None:
     if any("lora_" in name for name, _ in backbone.named_parameters()):
         return
     peft = _peft()
+    called, read = _linear_layers(backbone)
     config = peft.LoraConfig(
-        r=rank, lora_alpha=ALPHA * rank, lora_dropout=0.0, bias="none",
-        target_modules=_linear_layers(backbone),
-    )  # fmt: skip
+        r=rank, lora_alpha=ALPHA * rank, lora_dropout=0.0, bias="none", target_modules=called
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone.requires_grad_(False)
         peft.inject_adapter_in_model(config, backbone.encoder)
+        for layer in read:
+            update = LowRankUpdate(layer.weight, rank)
+            parametrize.register_parametrization(layer, "weight", update)
 
 
 def merge_adapters(backbone: Backbone) -> None:
     """Add the adapters to the weights that they stand beside, and take them out, in place."""
     for name, module in list(backbone.encoder.named_modules()):
-        if hasattr(module, "lora_A"):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")
+        elif hasattr(module, "get_base_layer"):  # peft's
             module.merge()
             backbone.encoder.set_submodule(name, module.get_base_layer())
 
 
-def _linear_layers(backbone: Backbone) -> list[str]:
-    """The linear layers of the blocks that a forward pass calls.
-
-    Some attention reads the weights of a layer and never calls it (timm's BEiT and Swin v2, for
-    qkv): an adapter there would do nothing.
-    """
+def _linear_layers(backbone: Backbone) -> tuple[list[str], list[nn.Linear]]:
+    """Linear layers of the blocks: names of those that are called, and those only read."""
     inside = {id(module) for block in backbone.blocks() for module in block.modules()}
     layers = {
         name: module
@@ -71,15 +92,20 @@ def _linear_layers(backbone: Backbone) -> list[str]:
         layer.register_forward_hook(lambda layer, *_: called.add(id(layer)))
         for layer in layers.values()
     ]
-    device = next(backbone.parameters()).device
     size = backbone.input_spec.size
     was_training = backbone.training
-    with torch.no_grad():
-        backbone.eval()(torch.zeros(1, 3, size, size, device=device))
+    image = torch.zeros(1, 3, size, size, device=next(backbone.parameters()).device)
+    features = backbone.eval()(image)
     backbone.train(was_training)
     for hook in hooks:
         hook.remove()
-    return [name for name, layer in layers.items() if id(layer) in called]
+    names = [name for name, layer in layers.items() if id(layer) in called]
+    others = [layer for layer in layers.values() if id(layer) not in called]
+    if not others:
+        return names, []
+    weights = [layer.weight for layer in others]
+    pulls = torch.autograd.grad(features.sum(), weights, allow_unused=True)
+    return names, [layer for layer, pull in zip(others, pulls, strict=True) if pull is not None]
 
 
 def _peft() -> ModuleType:
