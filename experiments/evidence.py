@@ -22,8 +22,10 @@ from lacvit.metrics.significance import holm, paired_difference
 
 KEYS = ("cell", "backbone", "arm", "seed")
 # What is set against everything else: the published method, and what every variant is set against.
-OURS = ("lacvit", "joint-refit", "supcon")
+OURS = ("lacvit", "lacvit+all", "joint-refit", "joint-refit+all", "supcon")
 MARGIN = 0.01
+# Arms whose embedding is measured: those that train an encoder of their own, and the untouched one.
+ENCODERS = ("linear-probe", "cross-entropy", "cross-entropy-paper", "lacvit", "joint")
 
 
 def write_answers(planned: Sequence[Job], output: Path, target: Path) -> None:
@@ -82,7 +84,7 @@ def write_geometry(planned: Sequence[Job], output: Path, target: Path) -> None:
     for job in planned:
         file = output / job.name / "evaluation" / "features" / "test.safetensors"
         names = {**job.row, "seed": str(job.seed)}
-        if not file.exists() or _key(names) in rows or job.row["arm"].endswith("-refit"):
+        if not file.exists() or _key(names) in rows or job.row["arm"] not in ENCODERS:
             continue
         features = load_file(file)
         untouched = features.pop("untouched")

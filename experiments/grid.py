@@ -31,12 +31,19 @@ ARMS = (
     "lacvit",
     "joint",
     "lacvit-finetune",
-    "cross-entropy-refit",
-    "joint-refit",
 )
-# Arm -> the arm whose encoder it takes as it is: the same weights come out as from the arm itself,
-# whose first stage is that arm's, and nothing is trained twice.
-REFITS = {"cross-entropy-refit": "cross-entropy", "joint-refit": "joint"}
+ALL = {"head.fit_on": "all"}
+# Arm -> the arm whose encoder it takes as it is, and what else it sets: the same weights come out
+# as from the arm itself, whose first stage is that arm's, and nothing is trained twice. "all":
+# the exact head is fitted on validation images too, once they have chosen its strength.
+REFITS: dict[str, tuple[str, dict[str, object]]] = {
+    "cross-entropy-refit": ("cross-entropy", {}),
+    "joint-refit": ("joint", {}),
+    "linear-probe+all": ("linear-probe", ALL),
+    "cross-entropy-refit+all": ("cross-entropy", ALL),
+    "lacvit+all": ("lacvit", ALL),
+    "joint-refit+all": ("joint", ALL),
+}
 # Cell -> folder below DATA, and settings. The search found nothing between 12 and 50 epochs.
 CELLS: dict[str, tuple[str, dict[str, object]]] = {
     "cifar10 at 50": ("cifar10", {"data.shots": 50, "contrastive.epochs": 25}),
@@ -80,17 +87,16 @@ def grid(data: Path, specs: Mapping[str, str], output: Path) -> Iterator[Job]:
     for seed in SEEDS:
         for cell, (folder, changes) in CELLS.items():
             for backbone, spec in specs.items():
+                row = {"cell": cell, "backbone": backbone}
+                base = {"data.path": str(data / folder), **changes}
                 for arm in ARMS:
-                    row = {"cell": cell, "backbone": backbone, "arm": arm}
-                    settings = {"data.path": str(data / folder), **changes}
-                    if arm in REFITS:
-                        encoder = Job({**row, "arm": REFITS[arm]}, seed, {}).name
-                        settings |= {"method": "linear-probe"}
-                        settings |= {"backbone.spec": f"run:{output / encoder}"}
-                    else:
-                        settings |= {"method": arm, "backbone.spec": spec}
-                        settings |= RATES[kind(backbone)] if arm != "cross-entropy-paper" else {}
-                    yield Job(row, seed, settings)
+                    rates = {} if arm == "cross-entropy-paper" else RATES[kind(backbone)]
+                    settings = {**base, "method": arm, "backbone.spec": spec, **rates}
+                    yield Job({**row, "arm": arm}, seed, settings)
+                for arm, (first, head) in REFITS.items():
+                    encoder = output / Job({**row, "arm": first}, seed, {}).name
+                    settings = {"method": "linear-probe", "backbone.spec": f"run:{encoder}", **head}
+                    yield Job({**row, "arm": arm}, seed, {**base, **settings})
 
 
 def ablation(data: Path, specs: Mapping[str, str], output: Path) -> Iterator[Job]:

@@ -49,7 +49,9 @@ def run_all(jobs: Sequence[Job], output: Path, shard: str, target: Path) -> None
     # Here, so that collecting what has been run imports no torch.
     from lacvit import pipeline
     from lacvit.config import make_settings
+    from lacvit.shared import Shared
 
+    shared = Shared()  # images are decoded once
     number, _, shards = shard.partition("/")
     known = {_key(line) for line in read_lines(target)}
     missing = [job for job in jobs if _key({**job.row, "seed": str(job.seed)}) not in known]
@@ -59,7 +61,7 @@ def run_all(jobs: Sequence[Job], output: Path, shard: str, target: Path) -> None
         started = time.monotonic()
         settings = make_settings(recipe={**job.settings, "seed": job.seed})
         request = pipeline.Request(output=output / job.name, report=False)
-        result = pipeline.train(settings, request)
+        result = pipeline.train(settings, request, shared=shared)
         seconds = time.monotonic() - started
         print(f"{job.name}: {100 * result.accuracy:.2f} in {seconds:.0f} s", flush=True)
 

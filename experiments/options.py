@@ -28,6 +28,7 @@ from search import BASE, SEEDS
 from sklearn.linear_model import LogisticRegression
 
 from lacvit.backbones import Backbone, load_backbone
+from lacvit.config import RunSettings
 from lacvit.data.batches import evaluation_batches, hold
 from lacvit.data.splits import Splits
 from lacvit.model import Classifier
@@ -53,7 +54,7 @@ def jobs(data: str, specs: dict[str, str]) -> Iterator[Job]:
 
 def tried(folder: RunFolder) -> Iterator[tuple[str, float]]:
     """Option -> Accuracy@1 on the held-out images, of one run's encoder."""
-    settings = folder.resolved_settings()
+    settings = RunSettings.model_validate(folder.resolved_settings())
     splits = read_splits(settings, Silence())
     trained = Classifier.load(folder.model).backbone
     untouched = load_backbone(settings.backbone.spec)

@@ -263,6 +263,11 @@ def test_live_features_need_the_sgd_solver() -> None:
     assert text.startswith("head.features=live needs head.solver=sgd")
 
 
+def test_a_head_by_sgd_has_no_strength_to_fit_again_with() -> None:
+    text = refusal(recipe={"head.solver": "sgd", "head.fit_on": "all"})
+    assert text.startswith("head.fit_on=all needs head.solver=exact")
+
+
 @pytest.mark.parametrize("method", ["simclr", "npair"])
 def test_an_arm_that_is_named_for_its_loss_trains_no_other(method: str) -> None:
     assert make_settings(flags={"method": method}).contrastive.loss == method

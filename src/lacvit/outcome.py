@@ -8,7 +8,6 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
 from lacvit.arms import UNTOUCHED, find_arm
 from lacvit.backbones import Backbone
@@ -26,6 +25,7 @@ from lacvit.model import Classifier
 from lacvit.model_card import model_card
 from lacvit.run_folder import RunFolder, read_json, write_json
 from lacvit.staging import Run, load_chosen
+from lacvit.training.heads import Heads
 from lacvit.training.material import encode_images
 
 
@@ -38,6 +38,7 @@ class TrainResult:
     interval: tuple[float, float]  # its 95 % Wilson interval
     images: int  # in the test split
     notices: tuple[str, ...] = ()
+    measured_on: str = "test"  # or "validation", of a run that leaves the test images alone
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,14 @@ class _Encoded:
     held_out: Mapping[str, np.ndarray]  # of classes never trained on; empty without them
 
 
-def finish(run: Run, backbone: Backbone, head: nn.Linear, splits: Splits) -> TrainResult:
+def finish(run: Run, backbone: Backbone, heads: Heads, splits: Splits) -> TrainResult:
     """Read the test split, once, and write what the run came to.
 
     Among several processes each encodes its share of the images, and the first writes.
     """
     run.folder.update_status(stage="evaluation")
     encoded = _encode(run, backbone, splits)
-    settled = partial(_settle, run, backbone, head, splits, encoded.validation)
+    settled = partial(_settle, run, backbone, heads, splits, encoded.validation)
     return from_main(lambda: _write(run, *settled(), splits, encoded), run.compute.group)
 
 
@@ -107,15 +108,33 @@ def _validation_features(run: Run, backbone: Backbone) -> np.ndarray:
     return encode_images(run.validation.images, backbone, run.compute)
 
 
+def finish_on_validation(run: Run, backbone: Backbone, heads: Heads, splits: Splits) -> TrainResult:
+    """What a run came to on its validation images; no test image is looked at.
+
+    A trial is judged so, and so is a model that was trained on all images.
+    """
+    run.folder.update_status(stage="evaluation")
+    features_ND = _validation_features(run, backbone)
+
+    def write() -> TrainResult:
+        model, validation = _settle(run, backbone, heads, splits, features_ND)
+        metrics = {"validation": validation.summary()}
+        model.save(run.folder.model, card=model_card(run.settings, splits.class_names, metrics))
+        write_json(run.folder.evaluation / "metrics.json", metrics)
+        return read_result(run.folder)
+
+    return from_main(write, run.compute.group)
+
+
 def _settle(
-    run: Run, backbone: Backbone, head: nn.Linear, splits: Splits, validation_ND: np.ndarray
+    run: Run, backbone: Backbone, heads: Heads, splits: Splits, validation_ND: np.ndarray
 ) -> tuple[Classifier, Evaluation]:
     """The model with its temperature, and what validation says of the head that it may judge."""
-    judged = Classifier(backbone, head, splits.class_names)
+    judged = Classifier(backbone, heads.judged, splits.class_names)
     if not set(splits.validation.paths) & set(splits.train.paths):  # a head is too sure of its own
         logits_NC = judged.logits(validation_ND)
         judged.temperature = chosen_temperature(logits_NC, run.validation.labels_N)
-    model = Classifier(backbone, head, splits.class_names, judged.temperature)
+    model = Classifier(backbone, heads.final, splits.class_names, judged.temperature)
     return model, _answered(judged, splits.validation, validation_ND)
 
 
@@ -180,7 +199,11 @@ def _geometry(
 
 def read_result(folder: RunFolder) -> TrainResult:
     """The result of a finished run."""
-    test = read_json(folder.evaluation / "metrics.json")["test"]
-    low, high = test["interval"]
+    metrics = read_json(folder.evaluation / "metrics.json")
+    split = "test" if "test" in metrics else "validation"
+    found = metrics[split]
+    low, high = found["interval"]
     notices = tuple(folder.status()["notices"])
-    return TrainResult(folder.path, test["accuracy"], (low, high), test["images"], notices)
+    return TrainResult(
+        folder.path, found["accuracy"], (low, high), found["images"], notices, measured_on=split
+    )

@@ -28,7 +28,7 @@ from lacvit.distributed import Group, from_main, rank_of, start, together
 from lacvit.errors import InputError
 from lacvit.forecast import describe as describe_forecast
 from lacvit.forecast import forecast, in_words, shorten
-from lacvit.outcome import TrainResult, finish, read_result
+from lacvit.outcome import TrainResult, finish, finish_on_validation, read_result
 from lacvit.reading import data_manifest, read_splits
 from lacvit.report.page import write_report
 from lacvit.run_folder import RunFolder, begin, inspect, read_json
@@ -37,7 +37,7 @@ from lacvit.staging import Run, load_chosen, train_stages
 from lacvit.training.logs import Progress, Silence
 from lacvit.training.material import Compute, LabelledImages
 
-__all__ = ["Request", "TrainResult", "choose_backbone", "plan", "train"]
+__all__ = ["Request", "TrainResult", "choose_backbone", "plan", "prepare", "settle", "train"]
 
 
 class StatusProgress:
@@ -72,6 +72,7 @@ class Request:
     overwrite: bool = False
     max_seconds: float | None = None
     report: bool = True  # programs that make hundreds of runs leave it to `lacvit report`
+    test: bool = True  # else the run is judged on validation, and no test image is looked at
 
 
 def train(
@@ -125,9 +126,10 @@ def train(
     for text in (*planning.reading_of(backbone), *said):
         progress.message(text)
     watcher = StatusProgress(folder, progress)
-    run = together(partial(_prepare, settings, folder, splits, watcher, group, shared), group)
-    head = train_stages(run, backbone.to(run.compute.device))
-    result = finish(run, backbone, head, splits)
+    run = together(partial(prepare, settings, folder, splits, watcher, group, shared), group)
+    heads = train_stages(run, backbone.to(run.compute.device))
+    tested = request.test and len(splits.test) > 0
+    result = (finish if tested else finish_on_validation)(run, backbone, heads, splits)
     from_main(partial(_close, folder, request, started), group)
     return result
 
@@ -149,7 +151,7 @@ def _begin(
     progress: Progress,
 ) -> RunSettings:
     """The folder of a new run with its plan in it; gives the settings without ``auto``."""
-    settings = _settle(settings, backbone, splits, request, progress)
+    settings = settle(settings, backbone, splits, request, progress)
     folder = begin(output, asked)
     planning.write_plan(folder, settings, data_manifest(settings, splits))
     return settings
@@ -173,13 +175,13 @@ def _settle_backbone(settings: RunSettings, splits: Splits, progress: Progress) 
     return settled
 
 
-def choose_backbone(settings: RunSettings, progress: Progress) -> str:
+def choose_backbone(settings: RunSettings, progress: Progress, shared: Shared) -> str:
     """What ``--backbone auto`` comes to for the images that the settings name, which are read.
 
     Raises:
         InputError: as :func:`train`.
     """
-    splits = read_splits(settings, progress)
+    splits = shared.splits(settings, progress)
     return _settle_backbone(settings, splits, progress).backbone.spec
 
 
@@ -211,7 +213,7 @@ def plan(settings: RunSettings, request: Request, progress: Progress) -> list[st
     settings = _settle_backbone(settings, splits, progress)
     output = output or planning.default_output(settings)
     backbone = load_chosen(settings)
-    settings = _settle(settings, backbone, splits, request, progress)
+    settings = settle(settings, backbone, splits, request, progress)
     said = [*splits.notices, *planning.notices(settings, _shorter_side(splits.train))]
     counts = ", ".join(f"{len(records)} {name}" for name, records in splits.items())
     return [
@@ -225,7 +227,7 @@ def plan(settings: RunSettings, request: Request, progress: Progress) -> list[st
     ]
 
 
-def _settle(
+def settle(
     settings: RunSettings,
     backbone: Backbone,
     splits: Splits,
@@ -268,7 +270,7 @@ def _settle_precision(settings: RunSettings, backbone: Backbone, splits: Splits)
     return settings.model_copy(update={"precision": precision})
 
 
-def _prepare(
+def prepare(
     settings: RunSettings,
     folder: RunFolder,
     splits: Splits,

@@ -30,8 +30,9 @@ from lacvit.training.head import (
     HeadStage,
     LabelledFeatures,
     fit_exact_head,
+    fit_on_both,
 )
-from lacvit.training.heads import fresh_head, head_from
+from lacvit.training.heads import Heads, fresh_head, head_from
 from lacvit.training.joint import JointStage
 from lacvit.training.logs import Progress
 from lacvit.training.loop import LoopPlan, Stage, epoch_seed, run_stage
@@ -66,21 +67,21 @@ def load_chosen(settings: RunSettings) -> Backbone:
     return load_backbone(chosen.spec, image_size=chosen.image_size, pool=chosen.pool)
 
 
-def train_stages(run: Run, backbone: Backbone) -> nn.Linear:
+def train_stages(run: Run, backbone: Backbone) -> Heads:
     """Run the arm's stages in order on the backbone, in place; gives the head."""
     prepare(backbone, run.settings.backbone, seed=run.settings.seed)
     chunks = [section.micro_batch for section in (run.settings.contrastive, run.settings.joint)]
     if run.compute.group is not None or any(chunks):
         refuse_batch_norm(backbone)
-    head: nn.Linear | None = None
+    heads: Heads | None = None
     for name in find_arm(run.settings.method).stages:
         run.folder.update_status(stage=name)
         # Fresh weights are a function of the seed and the stage, whatever ran before.
         torch.manual_seed(epoch_seed(run.settings.seed, f"{name} weights", 0))
-        head = STAGES[name](run, backbone)
+        heads = STAGES[name](run, backbone)
     merge_adapters(backbone)
-    assert head is not None, "the last stage of every arm gives a head"
-    return head
+    assert heads is not None, "the last stage of every arm gives a head"
+    return heads
 
 
 def _contrastive(run: Run, backbone: Backbone) -> None:
@@ -98,7 +99,7 @@ def _contrastive(run: Run, backbone: Backbone) -> None:
     _train(run, stage, settings, settings.epochs)
 
 
-def _cross_entropy(run: Run, backbone: Backbone) -> nn.Linear:
+def _cross_entropy(run: Run, backbone: Backbone) -> Heads:
     settings = run.settings.cross_entropy
     head = _first_head(run, backbone, "cross_entropy", settings.head_init)
     views = _shown_views(run, backbone, 1, settings)
@@ -112,10 +113,10 @@ def _cross_entropy(run: Run, backbone: Backbone) -> nn.Linear:
         run.compute,
     )
     _train(run, stage, settings, int(settings.epochs))
-    return head
+    return Heads(head, head)
 
 
-def _joint(run: Run, backbone: Backbone) -> nn.Linear:
+def _joint(run: Run, backbone: Backbone) -> Heads:
     settings = run.settings.joint
     head = _first_head(run, backbone, "joint", settings.head_init)
     views = _shown_views(run, backbone, run.settings.views.count, settings)
@@ -129,7 +130,7 @@ def _joint(run: Run, backbone: Backbone) -> nn.Linear:
         run.compute,
     )
     _train(run, stage, settings, int(settings.epochs))
-    return head
+    return Heads(head, head)
 
 
 def _first_head(run: Run, backbone: Backbone, stage: str, init: HeadInit) -> nn.Linear:
@@ -144,21 +145,34 @@ def _solved(run: Run, solved: ExactHead) -> nn.Linear:
     return head.to(run.compute.device)
 
 
-def _head(run: Run, backbone: Backbone) -> nn.Linear:
-    settings = run.settings.head
-    folder = run.folder.stage("head")
-    if settings.solver == "exact":
-        run.progress.begin("head", epochs=1, done=0)
-        solved = solve_head(run, backbone, "head")
-        folder.drop_metrics_from(0)
-        for index, row in enumerate(solved.tried):
-            folder.append_metrics(
-                {"epoch": index, **row, "chosen": row["strength"] == solved.strength}
-            )
-        best = next(row for row in solved.tried if row["strength"] == solved.strength)
-        run.progress.epoch(0, best)
-        run.progress.end()
-        return _solved(run, solved)
+def _head(run: Run, backbone: Backbone) -> Heads:
+    solve = _exact_head if run.settings.head.solver == "exact" else _head_by_sgd
+    return solve(run, backbone)
+
+
+def _exact_head(run: Run, backbone: Backbone) -> Heads:
+    settings, folder = run.settings.head, run.folder.stage("head")
+    run.progress.begin("head", epochs=1, done=0)
+    solved = solve_head(run, backbone, "head")
+    folder.drop_metrics_from(0)
+    for index, row in enumerate(solved.tried):
+        folder.append_metrics({"epoch": index, **row, "chosen": row["strength"] == solved.strength})
+    judged = final = _solved(run, solved)
+    if settings.fit_on == "all":
+        train, validation = run.encoded["head"]
+        both = from_main(
+            lambda: fit_on_both(train, validation, solved, iterations=int(settings.epochs)),
+            run.compute.group,
+        )
+        final = _solved(run, both)
+    best = next(row for row in solved.tried if row["strength"] == solved.strength)
+    run.progress.epoch(0, best)
+    run.progress.end()
+    return Heads(final, judged)
+
+
+def _head_by_sgd(run: Run, backbone: Backbone) -> Heads:
+    settings, folder = run.settings.head, run.folder.stage("head")
     views = view_plan(run, backbone, views=1, batch_size=settings.batch_size)
     # As in the paper's code, the head's live views are cropped and flipped, not recoloured.
     plain = replace(views.augmentation, jitter_probability=0.0, grey_probability=0.0)
@@ -181,11 +195,11 @@ def _head(run: Run, backbone: Backbone) -> nn.Linear:
         seed=run.settings.seed,
     )
     run_stage(stage, plan, folder, run.progress, run.compute.group)
-    return head
+    return Heads(head, head)
 
 
 # What each stage's name in an arm stands for.
-STAGES: Mapping[str, Callable[[Run, Backbone], nn.Linear | None]] = {
+STAGES: Mapping[str, Callable[[Run, Backbone], Heads | None]] = {
     "contrastive": _contrastive,
     "cross_entropy": _cross_entropy,
     "joint": _joint,

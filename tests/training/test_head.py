@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from lacvit.training.head import ExactHead, LabelledFeatures, fit_exact_head
+from lacvit.training.head import ExactHead, LabelledFeatures, fit_exact_head, fit_on_both
 from lacvit.training.heads import correct, fresh_head, head_from, smoothed_cross_entropy
 
 STRENGTHS = (0.001, 0.1, 10.0)
@@ -47,6 +47,20 @@ def test_it_equals_scikit_learn_on_standardised_features(classes: int, strength:
     # Logits of up to 100 in float32, which keeps 24 bits, then the softmax.
     np.testing.assert_allclose(given, expected, rtol=0, atol=2e-5)
     assert head.weight_CD.dtype == head.bias_C.dtype == np.float32
+
+
+def test_the_last_fit_takes_validation_images_too_and_keeps_the_strength() -> None:
+    train, validation, chosen = problem(6), problem(6, seed=1), solved(6)
+    both = LabelledFeatures(
+        np.concatenate([train.features_ND, validation.features_ND]),
+        np.concatenate([train.labels_N, validation.labels_N]),
+    )
+    expected = fit_exact_head(both, train, classes=6, strengths=(chosen.strength,))
+    found = fit_on_both(train, validation, chosen)
+    np.testing.assert_array_equal(found.weight_CD, expected.weight_CD)
+    np.testing.assert_array_equal(found.bias_C, expected.bias_C)
+    assert not np.allclose(found.weight_CD, chosen.weight_CD)
+    assert (found.strength, found.tried) == (chosen.strength, chosen.tried)
 
 
 def test_validation_chooses_the_strength() -> None:

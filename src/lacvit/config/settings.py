@@ -201,6 +201,11 @@ class HeadSettings(Settings):
     features: Literal["cached", "live"] = Field(
         "cached", description="features encoded once, or augmented images every epoch (sgd)"
     )
+    fit_on: Literal["train", "all"] = Field(
+        "train",
+        description="images of the last fit (exact): training ones, or validation ones too, once "
+        "they have chosen the strength",
+    )
     epochs: Count | Auto = Field(
         "auto", description="iterations at most (exact, auto 1000) or epochs (sgd, auto 100)"
     )

@@ -207,6 +207,11 @@ def _contradictions(settings: RunSettings) -> list[str]:
             "head.features=live needs head.solver=sgd: the exact solver reads each image once. "
             "Set head.solver=sgd, or leave head.features at cached."
         )
+    if head.solver == "sgd" and head.fit_on == "all":
+        faults.append(
+            "head.fit_on=all needs head.solver=exact: validation chooses its strength first. "
+            "Leave one of them out."
+        )
     contrasts = {"contrastive": settings.contrastive, "joint": settings.joint}
     for name, contrast in contrasts.items():
         if contrast.negative_weighting and contrast.loss != "supcon":

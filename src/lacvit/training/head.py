@@ -9,7 +9,7 @@ import copy
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,6 +100,31 @@ def fit_exact_head(
     assert best is not None  # there is at least one strength
     weight, bias = _unfold(best[1], classes, mean, deviation)
     return ExactHead(weight, bias, best[2], tuple(tried))
+
+
+def fit_on_both(
+    train: LabelledFeatures,
+    validation: LabelledFeatures,
+    chosen: ExactHead,
+    *,
+    iterations: int = EXACT_ITERATIONS,
+) -> ExactHead:
+    """The head fitted on training and validation images, by the strength that the latter chose.
+
+    There is no image left that could judge it: what validation says is said of ``chosen``.
+    """
+    both = LabelledFeatures(
+        np.concatenate([train.features_ND, validation.features_ND]),
+        np.concatenate([train.labels_N, validation.labels_N]),
+    )
+    found = fit_exact_head(
+        both,
+        validation,
+        classes=len(chosen.bias_C),
+        strengths=(chosen.strength,),
+        iterations=iterations,
+    )
+    return replace(chosen, weight_CD=found.weight_CD, bias_C=found.bias_C)
 
 
 def _score(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,6 +19,20 @@ class ProjectionHead(nn.Sequential):
 
     def __init__(self, features: int, hidden: int, dim: int) -> None:
         super().__init__(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, dim))
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The linear head that a run ends with, and what validation images may say of it.
+
+    Attributes:
+        final: the model's.
+        judged: the same, but fitted without the validation images; where ``final`` has not seen
+            them either, it is that one.
+    """
+
+    final: nn.Linear
+    judged: nn.Linear
 
 
 def fresh_head(features: int, classes: int) -> nn.Linear:

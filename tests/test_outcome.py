@@ -1,0 +1,47 @@
+"""The last fit of the head: on training images, or on validation images too."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from digit_folders import write_split_folder
+from safetensors.numpy import load_file
+
+from lacvit import pipeline
+from lacvit.config import make_settings
+from lacvit.run_folder import RunFolder, read_json
+
+
+def run(data: Path, output: Path, fit_on: str) -> RunFolder:
+    settings = {
+        "data.path": str(data),
+        "backbone.spec": "pico",
+        "method": "linear-probe",
+        "head.fit_on": fit_on,
+        "precision": "fp32",
+    }
+    pipeline.train(make_settings(recipe=settings), pipeline.Request(output=output, report=False))
+    return RunFolder(output)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
+    folder = tmp_path_factory.mktemp("fits")
+    data = write_split_folder(folder / "data", {"train": 4, "val": 6, "test": 8}, classes=4)
+    return {fit_on: run(data, folder / fit_on, fit_on) for fit_on in ("train", "all")}
+
+
+def test_the_model_has_the_head_of_all_images(runs: dict[str, RunFolder]) -> None:
+    heads = [load_file(runs[on].model / "model.safetensors") for on in ("train", "all")]
+    encoder = [key for key in heads[0] if not key.startswith("head.")]
+    assert all(np.array_equal(heads[0][key], heads[1][key]) for key in encoder)
+    assert not np.allclose(heads[0]["head.weight"], heads[1]["head.weight"], rtol=0.01)
+
+
+def test_validation_images_judge_a_head_that_has_not_seen_them(runs: dict[str, RunFolder]) -> None:
+    """Otherwise trials, picks and the temperature would go by what a head has learned by heart."""
+    by_train, by_all = (read_json(runs[on].evaluation / "metrics.json") for on in ("train", "all"))
+    assert by_all["validation"] == by_train["validation"]
+    assert by_all["validation"]["accuracy"] < 1
+    assert by_all["test"]["temperature"] == by_train["test"]["temperature"]
+    assert by_all["test"]["nll"] != by_train["test"]["nll"]
