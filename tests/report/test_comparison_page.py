@@ -10,6 +10,7 @@ from compared_runs import judged, made_up
 from lacvit.errors import InputError
 from lacvit.report import write_comparison_report
 from lacvit.report.compared import Answers, changes, class_gains
+from lacvit.report.comparison_payload import plotly_script
 from lacvit.run_folder import write_json
 
 SHARES = {"linear-probe": 0.5, "cross-entropy": 0.62, "lacvit": 0.6}
@@ -51,10 +52,12 @@ def test_the_page_says_the_answer_and_shows_what_changed(folder: Path) -> None:
     page = write_comparison_report(folder, make_thumbnails()).read_text()
     assert "lacvit is worse than cross-entropy" in page
     assert "images that lacvit gets right and linear-probe does not" in page
-    assert page.count("data:image/png") > 16
+    assert page.count('class="tile large') > 16
+    assert page.count("data:image/webp") == 2
     assert "lacvit-s2" in page
-    assert "http://" not in page.replace("http://www.w3.org", ""), "nothing is fetched"
-    assert "https://" not in page
+    own = page.replace(plotly_script(), "").replace("http://www.w3.org", "")
+    assert "http://" not in own, "nothing is fetched"
+    assert "https://" not in own
 
 
 def test_without_its_data_the_page_says_why_there_are_no_pictures(folder: Path) -> None:

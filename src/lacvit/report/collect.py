@@ -64,7 +64,7 @@ def read_run(folder: Path) -> RunRecord:
         method=method,
         environment=_json(folder / "environment.json"),
         data=data,
-        stages=tuple(_stages(folder, method)),
+        stages=tuple(read_stages(folder, method)),
         evaluation=_evaluation(folder / "evaluation", data),
         views=views if views.is_file() else None,
     )
@@ -118,7 +118,8 @@ def _stage_order(method: str) -> tuple[str, ...]:
     return (*planned, *(name for name in STAGES if name not in planned))
 
 
-def _stages(folder: Path, method: str) -> Iterable[StageRecord]:
+def read_stages(folder: Path, method: str) -> Iterable[StageRecord]:
+    """The numbers of each stage that has any, in the method's order."""
     for name in _stage_order(method):
         rows = _json_lines(folder / name / "metrics.jsonl")
         if rows:

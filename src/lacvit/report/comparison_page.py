@@ -3,60 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from lacvit.report import theme
+from lacvit.report.arm_runs import ArmRun, class_names, read_arms
 from lacvit.report.collect import read_run
-from lacvit.report.compared import Answers, Change, ClassGain, changes, class_gains, read_answers
-from lacvit.report.comparison_plots import (
-    SHOTS_FRAME,
-    draw_accuracies,
-    draw_differences,
-    draw_over_shots,
-    rows_frame,
+from lacvit.report.comparison_cells import (
+    CellView,
+    accuracies,
+    differences,
+    over_shots,
+    pairs_of,
+    shots_rows,
 )
-from lacvit.report.frames import Draw, Frame, single
+from lacvit.report.comparison_detail import Detail, detail, outline
+from lacvit.report.comparison_payload import (
+    page_data,
+    plotly_licence,
+    plotly_script,
+    read_pictures,
+)
+from lacvit.report.downloads import csv_link
+from lacvit.report.pool import Pool, choose
 from lacvit.report.render import render
-from lacvit.report.thumbnails import Thumbnails, from_data, inline, read_or_reason
-from lacvit.report.words import METHODS, clean
+from lacvit.report.thumbnails import Thumbnails, from_data
+from lacvit.report.words import METHODS
 from lacvit.run_folder import read_json, write_bytes
 
-SHOWN = 16  # images that a change fixed, and as many that it broke
+GALLERY = 16  # images that a change fixed, and as many that it broke
+FEW = 4  # of them, where many pairs would bring all galleries together above the next number
+ALL_GALLERIES = 400
 OPEN_ROWS = 20
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Changed images with their thumbnails, or the reason why these cannot be shown."""
-
-    shown: tuple[Change, ...]
-    thumbnails: tuple[str, ...]
-    missing: str
-
-
-@dataclass(frozen=True)
-class PairView:
-    """One pair of methods of a cell, in detail."""
-
-    figures: Mapping[str, Any]
-    gains: tuple[ClassGain, ...]
-    fixed: Pictures
-    broken: Pictures
-
-
-@dataclass(frozen=True)
-class CellView:
-    """One cell: its figures, its plots, its pairs."""
-
-    figures: Mapping[str, Any]
-    accuracies: Markup
-    differences: Markup | None
-    pairs: tuple[PairView, ...]
+DETAILED = 3  # cells whose answers and embeddings are drawn: t-SNE takes its time
+SCRIPTS = ("sort.js", "charts.js", "embedding.js", "confusion.js")
 
 
 def write_comparison_report(folder: Path, thumbnails: Thumbnails | None = None) -> Path:
@@ -70,24 +49,87 @@ def write_comparison_report(folder: Path, thumbnails: Thumbnails | None = None) 
         InputError: no comparison there, or a file of it is damaged.
     """
     figures = read_json(folder / "comparison.json")
-    reader = thumbnails or _from_first_run(folder, figures)
-    cells = [
-        _cell(folder, number, cell, figures["margin"], reader)
-        for number, cell in enumerate(figures["cells"])
-        if cell["methods"]
-    ]
+    held = [cell for cell in figures["cells"] if cell["methods"]]
+    names = class_names(folder, held)
+    arms = _arms(folder, held, figures["methods"], names)
+    pool = choose([arm for of_cell in arms.values() for arm in of_cell]) if arms else None
+    shown = _gallery(held)
+    cells, payloads = [], {}
+    for number, cell in enumerate(held):
+        key = f"cell{number}"
+        told = outline(folder, key, cell)
+        if pool is not None and number in arms:
+            told, payloads[number] = detail(told, key, arms[number], pool, names)
+        cells.append(
+            CellView(
+                figures=cell,
+                accuracies=accuracies(number, cell),
+                differences=differences(number, cell, figures["margin"]),
+                pairs=pairs_of(folder, key, cell, shown),
+                detail=told,
+                told=number in arms,
+            )
+        )
+    reference = (next(iter(arms.values()))[0], pool, names) if pool is not None else None
+    pictures = read_pictures(
+        thumbnails or _from_first_run(folder, figures), *_pictured(cells, reference)
+    )
+    charts = [chart for cell in cells for chart in cell.charts]
     content = {
         "comparison": figures,
         "name": Path(figures["data"]).name or folder.resolve().name,
         "cells": cells,
-        "over_shots": list(_over_shots(figures["cells"])),
+        "over_shots": over_shots(figures["cells"]),
+        "shots_rows": shots_rows(figures["cells"]),
         "names": {name: METHODS.get(name, name) for name in figures["methods"]},
+        "classes": list(names),
+        "pictures": pictures,
+        "csv": csv_link,
         "open_rows": OPEN_ROWS,
         "folder": folder,
+        "licence": plotly_licence(),
+        "data": page_data(figures["methods"], charts, payloads, reference, pictures),
     }
     page = folder / "comparison.html"
-    write_bytes(page, render("comparison.html.j2", content).encode("utf-8", errors="replace"))
+    text = render("comparison.html.j2", content, scripts=SCRIPTS, library=plotly_script())
+    write_bytes(page, text.encode("utf-8", errors="replace"))
     return page
+
+
+def _arms(
+    folder: Path,
+    cells: Sequence[Mapping[str, Any]],
+    methods: Sequence[str],
+    names: Sequence[str],
+) -> dict[int, list[ArmRun]]:
+    """The runs of the cells that are told in detail: the first few that share their test images."""
+    found: dict[int, list[ArmRun]] = {}
+    for number, cell in enumerate(cells):
+        if len(found) == DETAILED:
+            break
+        arms = read_arms(folder, cell, methods, names)
+        first = next(iter(found.values()), arms)
+        if arms and arms[0].paths and all(arm.paths == first[0].paths for arm in arms):
+            found[number] = arms
+    return found
+
+
+def _gallery(cells: Sequence[Mapping[str, Any]]) -> int:
+    galleries = 2 * sum(len(cell["pairs"]) for cell in cells)
+    return max(FEW, min(GALLERY, ALL_GALLERIES // max(galleries, 1)))
+
+
+def _pictured(
+    cells: Sequence[CellView], reference: tuple[ArmRun, Pool, Sequence[str]] | None
+) -> tuple[list[str], list[str]]:
+    """The paths of the small pictures, and those of the large."""
+    large = [path for cell in cells for path in cell.pictured]
+    if reference is None:
+        return [], large
+    arm, pool, _ = reference
+    details: list[Detail] = [cell.detail for cell in cells]
+    large += [path for told in details for query in told.queries for path in query.paths]
+    return [arm.paths[row] for row in pool.rows_P], large
 
 
 def _from_first_run(folder: Path, figures: Mapping[str, Any]) -> Thumbnails:
@@ -97,78 +139,3 @@ def _from_first_run(folder: Path, figures: Mapping[str, Any]) -> Thumbnails:
             if data is not None:
                 return from_data(data.root, data.set_root or None)
     return from_data(figures["data"])
-
-
-def _cell(
-    folder: Path, number: int, cell: Mapping[str, Any], margin: float, thumbnails: Thumbnails
-) -> CellView:
-    methods, pairs = cell["methods"], cell["pairs"]
-    answers = {method["method"]: _answers(folder, method, cell["seeds"]) for method in methods}
-    named = ", ".join(f"{m['method']} {100 * m['accuracy']:.1f} %" for m in methods)
-    differences = None
-    if pairs:
-        differences = _svg(
-            partial(draw_differences, pairs=pairs, margin=margin),
-            rows_frame(len(pairs)),
-            f"differences-{number}",
-            " ".join(pair["words"] for pair in pairs),
-        )
-    return CellView(
-        figures=cell,
-        accuracies=_svg(
-            partial(draw_accuracies, methods=methods),
-            rows_frame(len(methods)),
-            f"accuracies-{number}",
-            f"Accuracy@1, {cell['name']}: {named}",
-        ),
-        differences=differences,
-        pairs=tuple(
-            _pair(pair, answers[pair["method"]], answers[pair["against"]], thumbnails)
-            for pair in pairs
-        ),
-    )
-
-
-def _answers(folder: Path, method: Mapping[str, Any], seeds: Sequence[int]) -> Answers | None:
-    runs = [folder / run["folder"] for run in method["runs"] if run["seed"] in seeds]
-    return read_answers(runs) if runs else None
-
-
-def _pair(
-    pair: Mapping[str, Any], ours: Answers | None, other: Answers | None, thumbnails: Thumbnails
-) -> PairView:
-    assert ours is not None  # a pair is made only of methods that have a seed in common
-    assert other is not None
-    return PairView(
-        figures=pair,
-        gains=tuple(class_gains(ours, other)),
-        fixed=_pictures(changes(ours, other, SHOWN), thumbnails),
-        broken=_pictures(changes(other, ours, SHOWN), thumbnails),
-    )
-
-
-def _pictures(shown: Sequence[Change], thumbnails: Thumbnails) -> Pictures:
-    images, reason = read_or_reason(thumbnails, [change.path for change in shown])
-    missing = f"The images themselves cannot be shown: {reason}" if reason else ""
-    return Pictures(tuple(shown), tuple(map(inline, images)), missing)
-
-
-def _over_shots(cells: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:
-    """A plot for each backbone that was tried at two numbers of images a class or more."""
-    plots = []
-    for number, backbone in enumerate(dict.fromkeys(cell["backbone"] for cell in cells)):
-        found = sorted(
-            (c for c in cells if c["backbone"] == backbone and c["shots"] and c["methods"]),
-            key=lambda cell: int(cell["shots"]),
-        )
-        if len(found) > 1:
-            words = f"Accuracy@1 over labelled images a class, {backbone}"
-            draw = partial(draw_over_shots, cells=found)
-            plots.append((backbone, _svg(draw, SHOTS_FRAME, f"shots-{number}", words)))
-    return plots
-
-
-def _svg(draw: Draw, frame: Frame, name: str, words: str) -> Markup:
-    with theme.drawing():
-        figure = single(draw, frame)
-    return theme.svg(figure, name, clean(words))

@@ -32,17 +32,21 @@ class Plane:
     agreement: float
 
 
+def sampled(count: int, seed: int = 0) -> Integers:
+    """The images that :func:`planes` shows, of ``count``, in its order."""
+    return np.random.default_rng(seed).permutation(count)[:PCA_POINTS]
+
+
 def planes(
-    features: Mapping[str, Floats], labels_N: Integers, *, seed: int = 0
+    features: Mapping[str, Floats], labels_N: Integers, *, seed: int = 0, fewer: int = TSNE_POINTS
 ) -> tuple[list[Plane], list[Plane]]:
-    """The features of each stage by PCA, and a part of the same images by t-SNE.
+    """The features of each stage by PCA, and the first ``fewer`` of the same images by t-SNE.
 
     Rows are scaled to unit length first, as cosine compares them. Each panel is turned and
     mirrored, never stretched, to lie as the one before it.
     """
-    generator = np.random.default_rng(seed)
-    chosen = generator.permutation(len(labels_N))[:PCA_POINTS]
-    fewer = chosen[:TSNE_POINTS]
+    chosen = sampled(len(labels_N), seed)
+    few = chosen[:fewer]
     linear: list[Plane] = []
     neighbour: list[Plane] = []
     for name, rows_ND in features.items():
@@ -52,9 +56,9 @@ def planes(
         points_N2, variance = principal_components(unit_ND, 2)
         points_N2 = _turned(points_N2, linear)
         linear.append(Plane(name, points_N2, labels, variance, agreement))
-        if len(fewer) >= 10:
-            points = _turned(_tsne(unit_ND[: len(fewer)], seed), neighbour)
-            neighbour.append(Plane(name, points, labels_N[fewer], None, agreement))
+        if len(few) >= 10:
+            points = _turned(_tsne(unit_ND[: len(few)], seed), neighbour)
+            neighbour.append(Plane(name, points, labels_N[few], None, agreement))
     return linear, neighbour
 
 

@@ -6,6 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from lacvit.data.readers import read_data
+from lacvit.data.records import ImageRecords
 from lacvit.errors import InputError, LacvitError
 from lacvit.report.frames import Frame
 
@@ -29,20 +31,22 @@ PICTURE = (1.12, 1.46)  # of a picture of side 1 with its caption and the gap to
 def from_data(root: str | Path, set_root: str | None = None) -> Thumbnails:
     """Reads images of the data at `root` (or of that name) by the path that the run knows."""
 
-    def read(paths: Sequence[str]) -> list[Image8]:
-        found: dict[str, Image8] = {}
-        wanted = set(paths)
+    @cache  # listing a large folder takes longer than reading a page's images of it
+    def places() -> dict[str, tuple[ImageRecords, int]]:
         by_split = read_data(root, set_root)
+        found: dict[str, tuple[ImageRecords, int]] = {}
         # A Parquet row's name can stand in two splits; the test split's own is meant.
         for name in sorted(by_split, key=lambda split: split != "test"):
-            records = by_split[name]
-            for position, path in enumerate(records.paths):
-                if path in wanted and path not in found:
-                    found[path] = records.read(position)
-        missing = [path for path in paths if path not in found]
+            for position, path in enumerate(by_split[name].paths):
+                found.setdefault(path, (by_split[name], position))
+        return found
+
+    def read(paths: Sequence[str]) -> list[Image8]:
+        known = places()
+        missing = [path for path in paths if path not in known]
         if missing:
             raise InputError(f"{root} has no image {missing[0]} any more")
-        return [found[path] for path in paths]
+        return [records.read(position) for records, position in map(known.__getitem__, paths)]
 
     return read
 

@@ -1,0 +1,112 @@
+"""One run of each method of a cell in detail: answers, probabilities, features, geometry.
+
+Shape letters: N test images, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from lacvit.errors import InputError
+from lacvit.report.record import Floats, Integers
+from lacvit.run_folder import read_json
+
+UNTOUCHED = "untouched"
+
+
+@dataclass(frozen=True, eq=False)
+class ArmRun:
+    """One run's test images in the order of their paths; classes are numbers into the page's."""
+
+    method: str
+    number: int  # of the method within the comparison: its colour
+    seed: int
+    paths: tuple[str, ...]
+    labels_N: Integers
+    predictions_N: Integers
+    probabilities_NC: Floats | None  # a column a class of `columns`
+    columns: tuple[str, ...]
+    features: Mapping[str, Floats]
+
+    @property
+    def encoder(self) -> str:
+        """The name of the features after training; empty for a method that trains no encoder."""
+        return next((name for name in reversed(tuple(self.features)) if name != UNTOUCHED), "")
+
+
+def class_names(folder: Path, cells: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The classes as the first run that knows them has them in order."""
+    for cell in cells:
+        for method in cell["methods"]:
+            data = folder / method["runs"][0]["folder"] / "data.json"
+            if data.is_file():
+                return tuple(map(str, read_json(data).get("class_names", ())))
+    return ()
+
+
+def read_arms(
+    folder: Path, cell: Mapping[str, Any], methods: Sequence[str], names: Sequence[str]
+) -> list[ArmRun]:
+    """The run of the cell's first seed of each method that has one.
+
+    Raises:
+        InputError: a file is damaged, or names a class that is not among ``names``.
+    """
+    arms = []
+    for method in cell["methods"]:
+        seeds = cell["seeds"] or [run["seed"] for run in method["runs"]]
+        run = next((run for run in method["runs"] if run["seed"] == seeds[0]), None)
+        if run is not None:
+            number = list(methods).index(method["method"])
+            arms.append(_read(folder / run["folder"], method["method"], number, run["seed"], names))
+    return arms
+
+
+def _read(run: Path, method: str, number: int, seed: int, names: Sequence[str]) -> ArmRun:
+    file = run / "evaluation" / "predictions.parquet"
+    place = {name: position for position, name in enumerate(names)}
+    try:
+        table = pq.read_table(file)
+        paths = table["path"].to_pylist()
+        order = sorted(range(len(paths)), key=lambda position: paths[position])
+        labels, predictions = (
+            np.array([place[name] for name in table[key].to_pylist()], dtype=np.int64)[order]
+            for key in ("label", "prediction")
+        )
+        probabilities = None
+        if "probabilities" in table.column_names:
+            probabilities = np.array(table["probabilities"].to_pylist(), dtype=np.float32)[order]
+    except (pa.ArrowException, KeyError, OSError, ValueError) as fault:
+        raise InputError(f"{file} cannot be read: {fault!r}. Run the comparison again.") from fault
+    return ArmRun(
+        method=method,
+        number=number,
+        seed=seed,
+        paths=tuple(paths[position] for position in order),
+        labels_N=labels,
+        predictions_N=predictions,
+        probabilities_NC=probabilities,
+        columns=class_names(run.parent, [{"methods": [{"runs": [{"folder": run.name}]}]}]),
+        features=_features(run / "evaluation" / "features" / "test.safetensors", order),
+    )
+
+
+def _features(path: Path, order: Sequence[int]) -> dict[str, Floats]:
+    if not path.is_file():
+        return {}
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as fault:
+        raise InputError(f"{path} cannot be read: {fault}. Run the comparison again.") from fault
+    kept = {name: rows for name, rows in tensors.items() if rows.shape[:1] == (len(order),)}
+    names = sorted(kept, key=lambda name: name != UNTOUCHED)
+    return {name: kept[name][list(order)].astype(np.float32) for name in names}

@@ -1,0 +1,157 @@
+"""A comparison cell by cell: its static plots, its pairs of methods, what changed between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from lacvit.report import theme
+from lacvit.report.charts import Chart, gains_chart
+from lacvit.report.compared import Answers, Change, ClassGain, changes, class_gains, read_answers
+from lacvit.report.comparison_detail import Detail
+from lacvit.report.comparison_plots import (
+    SHOTS_FRAME,
+    draw_accuracies,
+    draw_differences,
+    draw_over_shots,
+    rows_frame,
+)
+from lacvit.report.frames import Draw, Frame, single
+from lacvit.report.words import clean
+
+
+@dataclass(frozen=True)
+class PairView:
+    """One pair of methods of a cell, in detail."""
+
+    figures: Mapping[str, Any]
+    gains: tuple[ClassGain, ...]
+    chart: Chart
+    fixed: tuple[Change, ...]
+    broken: tuple[Change, ...]
+
+
+@dataclass(frozen=True)
+class CellView:
+    """One cell: its figures, its plots, its pairs."""
+
+    figures: Mapping[str, Any]
+    accuracies: Markup
+    differences: Markup | None
+    pairs: tuple[PairView, ...]
+    detail: Detail
+    told: bool  # whether its methods' answers are drawn one by one
+
+    @property
+    def accuracy_rows(self) -> list[tuple[object, ...]]:
+        """A line a method, for the CSV."""
+        return [
+            (m["method"], m["accuracy"], *(m["interval"] or ("", "")), len(m["runs"]), m["seconds"])
+            for m in self.figures["methods"]
+        ]
+
+    @property
+    def difference_rows(self) -> list[tuple[object, ...]]:
+        """A line a pair, for the CSV."""
+        return [
+            (p["method"], p["against"], p["difference"], *p["interval"], p["verdict"])
+            for p in self.figures["pairs"]
+        ]
+
+    @property
+    def charts(self) -> list[Chart]:
+        return [*self.detail.charts, *(pair.chart for pair in self.pairs)]
+
+    @property
+    def pictured(self) -> list[str]:
+        """The paths of the images that the cell's pairs show."""
+        return [change.path for pair in self.pairs for change in (*pair.fixed, *pair.broken)]
+
+
+def pairs_of(folder: Path, key: str, cell: Mapping[str, Any], shown: int) -> tuple[PairView, ...]:
+    """Every pair of the cell, with up to ``shown`` images fixed and as many broken."""
+    answers = {m["method"]: _answers(folder, m, cell["seeds"]) for m in cell["methods"]}
+    return tuple(
+        _pair(f"{key}-gains-{number}", pair, answers, shown)
+        for number, pair in enumerate(cell["pairs"])
+    )
+
+
+def _answers(folder: Path, method: Mapping[str, Any], seeds: Sequence[int]) -> Answers | None:
+    runs = [folder / run["folder"] for run in method["runs"] if run["seed"] in seeds]
+    return read_answers(runs) if runs else None
+
+
+def _pair(
+    key: str, pair: Mapping[str, Any], answers: Mapping[str, Answers | None], shown: int
+) -> PairView:
+    ours, other = answers[pair["method"]], answers[pair["against"]]
+    assert ours is not None  # a pair is made only of methods that have a seed in common
+    assert other is not None
+    gains = tuple(class_gains(ours, other))
+    return PairView(
+        figures=pair,
+        gains=gains,
+        chart=gains_chart(key, pair, gains),
+        fixed=tuple(changes(ours, other, shown)),
+        broken=tuple(changes(other, ours, shown)),
+    )
+
+
+def accuracies(number: int, cell: Mapping[str, Any]) -> Markup:
+    methods = cell["methods"]
+    named = ", ".join(f"{m['method']} {100 * m['accuracy']:.1f} %" for m in methods)
+    return _svg(
+        partial(draw_accuracies, methods=methods),
+        rows_frame(len(methods)),
+        f"accuracies-{number}",
+        f"Accuracy@1, {cell['name']}: {named}",
+    )
+
+
+def differences(number: int, cell: Mapping[str, Any], margin: float) -> Markup | None:
+    pairs = cell["pairs"]
+    if not pairs:
+        return None
+    return _svg(
+        partial(draw_differences, pairs=pairs, margin=margin),
+        rows_frame(len(pairs)),
+        f"differences-{number}",
+        " ".join(pair["words"] for pair in pairs),
+    )
+
+
+def over_shots(cells: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:
+    """A plot for each backbone that was tried at two numbers of images a class or more."""
+    plots = []
+    for number, backbone in enumerate(dict.fromkeys(cell["backbone"] for cell in cells)):
+        found = sorted(
+            (c for c in cells if c["backbone"] == backbone and c["shots"] and c["methods"]),
+            key=lambda cell: int(cell["shots"]),
+        )
+        if len(found) > 1:
+            words = f"Accuracy@1 over labelled images a class, {backbone}"
+            draw = partial(draw_over_shots, cells=found)
+            plots.append((backbone, _svg(draw, SHOTS_FRAME, f"shots-{number}", words)))
+    return plots
+
+
+def shots_rows(cells: Sequence[Mapping[str, Any]]) -> list[tuple[object, ...]]:
+    """A line a point of :func:`over_shots`, for the CSV."""
+    return [
+        (cell["backbone"], cell["shots"], m["method"], m["accuracy"], *(m["interval"] or ("", "")))
+        for cell in cells
+        if cell["shots"]
+        for m in cell["methods"]
+    ]
+
+
+def _svg(draw: Draw, frame: Frame, name: str, words: str) -> Markup:
+    with theme.drawing():
+        figure = single(draw, frame)
+    return theme.svg(figure, name, clean(words))
