@@ -10,8 +10,10 @@ from safetensors.numpy import load_file
 import lacvit
 import original_files as files
 from digit_folders import write_digit_folder
-from lacvit import pipeline
+from lacvit import pipeline, planning
+from lacvit.backbones import load_backbone
 from lacvit.config import RunSettings, make_settings
+from lacvit.staging import load_chosen
 from lacvit.training.logs import Silence
 
 FAMILIES = {
@@ -107,3 +109,36 @@ def test_a_run_from_a_file_with_relative_positions_resumes(digits: Path, tmp_pat
     assert "backbone.rel_pos_bias.relative_position_bias_table" in first
     for name, tensor in first.items():
         np.testing.assert_array_equal(tensor, second[name], err_msg=name)
+
+
+@pytest.mark.parametrize("options", ["?heads=3", "?format=mae&heads=3"])
+def test_resolved_settings_find_the_file_from_any_folder(
+    options: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "weights").mkdir()
+    files.mae_tuned(tmp_path / "weights/mae.pth", files.Draw(0))
+    monkeypatch.chdir(tmp_path)
+    asked = settings_for(digits, f"file:weights/mae.pth{options}", epochs=1)
+    resolved = planning.resolve(asked, load_chosen(asked))
+    assert resolved.backbone.spec == f"file:{tmp_path / 'weights/mae.pth'}{options}"
+    assert planning.default_output(resolved) == planning.default_output(asked)
+    assert planning.default_output(asked).name == "digits-lacvit-mae-s0"
+    monkeypatch.chdir("/")
+    assert load_chosen(resolved).dim == 24
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("run:runs/first", "run:{}/runs/first"),
+        ("run:/runs/first", "run:/runs/first"),
+        ("pico", "pico"),
+        ("timm:vit_small_patch16_224", "timm:vit_small_patch16_224"),
+    ],
+)
+def test_only_places_are_made_absolute(
+    spec: str, expected: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    resolved = planning.resolve(settings_for(digits, spec, epochs=1), load_backbone("pico"))
+    assert resolved.backbone.spec == expected.format(tmp_path)

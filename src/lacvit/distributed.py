@@ -113,6 +113,11 @@ def prepare_together(
     return own, [description for _, description in heard]
 
 
+def launched() -> int:
+    """Number of processes that a launcher started, this one among them; 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def start(device: str) -> tuple[Group, str]:
     """Join the processes that a launcher started; gives their group and each one's device.
 
@@ -121,7 +126,7 @@ def start(device: str) -> tuple[Group, str]:
     Raises:
         InputError: the device is one that the processes cannot share.
     """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    world_size = launched()
     if world_size == 1:
         return None, device
     kind = "cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda"

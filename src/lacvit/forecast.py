@@ -16,6 +16,7 @@ from lacvit.backbones import Backbone
 from lacvit.config import RunSettings
 from lacvit.data.splits import Splits
 from lacvit.devices import autocast, wait_for
+from lacvit.distributed import launched
 from lacvit.errors import InputError
 from lacvit.training.trainable import set_trainable
 
@@ -42,7 +43,8 @@ class Forecast:
     other_seconds: float  # evaluation and report
     parameters: int
     trained: int
-    memory_bytes: int | None  # at the most, as measured; unknown on Windows
+    memory_bytes: int | None  # of one process at the most, as measured; unknown on Windows
+    processes: int = 1
 
     @property
     def seconds(self) -> float:
@@ -61,10 +63,12 @@ class ImageSeconds:
 def forecast(settings: RunSettings, backbone: Backbone, splits: Splits) -> Forecast:
     """Time a few training steps and a forward pass of the backbone, and multiply.
 
-    The backbone's weights are left as they are.
+    The backbone's weights are left as they are. Of several processes that a launcher started, one
+    is timed on its share of a batch, as if the others did not slow it down.
     """
-    seconds = time_backbone(settings, backbone)
-    stages, other = multiply(settings, splits, seconds)
+    processes = launched()
+    seconds = time_backbone(settings, backbone, processes)
+    stages, other = multiply(settings, splits, seconds, processes)
     counts = [(p.numel(), p.requires_grad) for p in backbone.parameters()]
     return Forecast(
         stages=stages,
@@ -72,34 +76,46 @@ def forecast(settings: RunSettings, backbone: Backbone, splits: Splits) -> Forec
         parameters=sum(n for n, _ in counts),
         trained=sum(n for n, trains in counts if trains) if stages[0].name != "head" else 0,
         memory_bytes=_peak_memory(torch.device(settings.device)),
+        processes=processes,
     )
 
 
 def multiply(
-    settings: RunSettings, splits: Splits, seconds: ImageSeconds
+    settings: RunSettings, splits: Splits, seconds: ImageSeconds, processes: int = 1
 ) -> tuple[tuple[StageForecast, ...], float]:
     """The stages of a run whose settings have no ``auto`` left, and the seconds of evaluating."""
-    n_train, n_validation = len(splits.train), len(splits.validation)
+    n_train = len(splits.train)
     training, encoding = seconds.training, seconds.encoding
+    n_encoded, n_validation, n_test = (
+        math.ceil(len(records) / processes)
+        for records in (splits.train, splits.validation, splits.test)
+    )
     validating = n_validation * encoding
     stages = []
     for name in find_arm(settings.method).stages:
         if name == "head":
             live = settings.head.solver == "sgd" and settings.head.features == "live"
             epochs = int(settings.head.epochs) if settings.head.solver == "sgd" else 1
-            cost = n_train * encoding * (epochs if live else 1) + validating
+            cost = n_encoded * encoding * (epochs if live else 1) + validating
             steps = epochs * math.ceil(n_train / settings.head.batch_size)
         else:
             stage = getattr(settings, name)
             views = 1 if name == "cross_entropy" else settings.views.count
             epochs = int(stage.epochs)
             steps = epochs * math.ceil(n_train / stage.batch_size)
-            cost = epochs * (n_train * views * training + validating)
+            own = share_of_epoch(n_train, stage.batch_size, processes)
+            cost = epochs * (own * views * training + validating)
         stages.append(StageForecast(name, epochs, steps, cost))
-    return tuple(stages), 2 * len(splits.test) * encoding + validating
+    return tuple(stages), 2 * n_test * encoding + validating
 
 
-def time_backbone(settings: RunSettings, backbone: Backbone) -> ImageSeconds:
+def share_of_epoch(n: int, batch_size: int, processes: int) -> int:
+    """Images of an epoch of n that the busiest process works on; all wait for it every step."""
+    whole, rest = divmod(n, batch_size)
+    return whole * math.ceil(batch_size / processes) + math.ceil(rest / processes)
+
+
+def time_backbone(settings: RunSettings, backbone: Backbone, processes: int = 1) -> ImageSeconds:
     """Time a few training steps and forward passes; the weights are left as they are.
 
     The backbone is moved to the settings' device, and what they do not train is frozen.
@@ -108,7 +124,7 @@ def time_backbone(settings: RunSettings, backbone: Backbone) -> ImageSeconds:
     backbone.to(device)
     set_trainable(backbone, settings.backbone, seed=settings.seed)
     size = backbone.input_spec.size
-    count = min(128, settings.contrastive.batch_size * settings.views.count)
+    count = min(128, math.ceil(settings.contrastive.batch_size / processes) * settings.views.count)
     images = torch.zeros(count, 3, size, size, device=device)
     precision = "fp32" if settings.precision == "auto" else settings.precision
     times: dict[str, list[float]] = {"train": [], "encode": []}
@@ -148,8 +164,12 @@ def describe(plan: Forecast) -> list[str]:
             f"Stage {stage.name}: {stage.epochs} epochs, {stage.steps} steps, "
             f"about {in_words(stage.seconds)}"
         )
+    if plan.processes > 1:
+        lines.append(f"Processes: {plan.processes}, each with its share of every batch")
     if plan.memory_bytes is not None:
-        lines.append(f"Memory: about {plan.memory_bytes / 1e9:.1f} GB at a batch of this size")
+        each = " in each process" if plan.processes > 1 else ""
+        size = f"{plan.memory_bytes / 1e9:.1f} GB"
+        lines.append(f"Memory: about {size}{each} at a batch of this size")
     lines.append(f"Time: about {in_words(plan.seconds)} in all, from timed steps")
     return lines
 

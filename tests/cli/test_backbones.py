@@ -1,6 +1,7 @@
 """`lacvit backbones`: the list and the inspection."""
 
 import csv
+import json
 import subprocess
 import sys
 from importlib import resources
@@ -51,6 +52,18 @@ def test_a_pattern_chooses(
     assert all(every in line for line in shown)
 
 
+def test_programs_get_the_list_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads("\n".join(lines(capsys, "pico", "--format", "json")))
+    assert rows[0] == {
+        "spec": "pico",
+        "parameters": 1_216_640,
+        "pixels": 32,
+        "licence": "imagenet, non-commercial",
+        "repository": "",
+        "on_this_machine": True,
+    }
+
+
 def test_the_table_is_timms_own() -> None:
     from lacvit.backbones.timm_sources import timm
 
@@ -95,6 +108,7 @@ def test_what_cannot_be_answered_is_refused(
 
 
 def test_a_checkpoint_is_described(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from lacvit.backbones.inspection import inspect_checkpoint
     from lacvit.backbones.timm_sources import timm
 
     network = timm.create_model(
@@ -107,6 +121,9 @@ def test_a_checkpoint_is_described(tmp_path: Path, capsys: pytest.CaptureFixture
     assert shown[0].split() == ["path", str(path)]
     assert any(line.split()[:1] == ["tensors"] for line in shown)
     assert any(line.split()[:1] == ["sha256"] for line in shown)
+    told = json.loads("\n".join(lines(capsys, "inspect", str(path), "--format", "json")))
+    assert told == inspect_checkpoint(path).model_dump(mode="json")
+    assert told["tensors"] == len(tensors) + 1
 
 
 def test_picos_size_is_picos() -> None:

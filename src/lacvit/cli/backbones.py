@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
@@ -13,6 +15,13 @@ from typing import Annotated
 import typer
 
 from lacvit.errors import InputError
+
+
+class Format(StrEnum):
+    """How the answer is written."""
+
+    text = "text"
+    json = "json"
 
 
 @dataclass(frozen=True)
@@ -62,12 +71,15 @@ def backbones(
         Path | None,
         typer.Argument(help="After inspect: a file of weights.", show_default=False),
     ] = None,
+    form: Annotated[
+        Format, typer.Option("--format", help="For people, or for programs.")
+    ] = Format.text,
 ) -> None:
     """List the backbones that can be named, or say what a checkpoint is (inspect FILE)."""
     if pattern == "inspect":
         if file is None:
             raise InputError("Which file? Write: lacvit backbones inspect FILE")
-        print(_inspected(file))
+        print(_inspected(file, form))
         return
     if file is not None:
         raise InputError(f"One pattern at a time, not {pattern!r} and {str(file)!r}.")
@@ -76,6 +88,10 @@ def backbones(
         raise InputError(
             f"No backbone's name matches {pattern!r}. lacvit backbones lists them all. {FORMS}"
         )
+    if form == Format.json:
+        rows = [asdict(row) | {"on_this_machine": _is_here(row)} for row in found]
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
     print("\n".join(_table(found)))
     typer.echo(FORMS, err=True)
 
@@ -143,10 +159,13 @@ def _is_here(row: Listed) -> bool:
     )
 
 
-def _inspected(file: Path) -> str:
+def _inspected(file: Path, form: Format) -> str:
     from lacvit.backbones.inspection import inspect_checkpoint  # imports torch
 
-    report = inspect_checkpoint(file).model_dump()
+    found = inspect_checkpoint(file)
+    if form == Format.json:
+        return found.model_dump_json(indent=2)
+    report = found.model_dump()
     return "\n".join(
         f"{name.replace('_', ' '):12} {_in_words(value)}"
         for name, value in report.items()
