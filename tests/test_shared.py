@@ -9,7 +9,9 @@ from safetensors.numpy import load_file
 from digit_folders import write_split_folder
 from lacvit import pipeline, shared
 from lacvit.config import make_settings
+from lacvit.data import records as records_module
 from lacvit.data.batches import hold
+from lacvit.data.decoding import decode_image
 from lacvit.data.records import records_from_arrays
 from lacvit.shared import Shared
 
@@ -59,6 +61,18 @@ def test_shared_runs_are_those_that_run_alone(
         assert alone.keys() == found[name].keys()
         for key, array in alone.items():
             np.testing.assert_array_equal(array, found[name][key], err_msg=f"{name}: {key}")
+
+
+def test_a_run_decodes_each_image_once(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look for unreadable ones is the one: what it decodes is what is trained on."""
+    decoded = []
+    monkeypatch.setattr(
+        records_module, "decode_image", lambda payload: decoded.append(1) or decode_image(payload)
+    )
+    trained(digits, tmp_path / "run", "linear-probe", None)
+    assert len(decoded) == len(list(digits.rglob("*.png"))) == 33
 
 
 def test_the_oldest_make_room() -> None:

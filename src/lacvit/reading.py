@@ -69,8 +69,8 @@ def listed_images(data: DataSettings) -> dict[str, ImageRecords]:
 def _readable(
     records: ImageRecords, workers: int, strict: bool, progress: Progress
 ) -> ImageRecords:
-    faults = find_unreadable(records, workers)
-    readable = drop_unreadable(records, faults, strict)
+    faults, decoded = find_unreadable(records, workers)
+    readable = drop_unreadable(decoded, faults, strict)
     for fault in faults[:5]:
         progress.message(f"Skipped {fault.path}: {fault.reason}.")
     if faults:

@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 from image_files import noise, write_classes
 
 from lacvit.data.faults import Fault, drop_unreadable, find_unreadable
 from lacvit.data.readers import read_data
-from lacvit.data.records import records_from_arrays
+from lacvit.data.records import FileSource, records_from_arrays
 from lacvit.errors import InputError
 
 
@@ -19,7 +20,7 @@ def damaged(tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 1, 4])
 def test_unreadable_images_are_found_in_order(damaged, workers):
-    faults = find_unreadable(damaged, workers)
+    faults, _ = find_unreadable(damaged, workers)
     assert [(fault.kind, fault.path, fault.action) for fault in faults] == [
         ("unreadable", "a/1.png", "skipped"),
         ("unreadable", "b/0.png", "skipped"),
@@ -31,8 +32,27 @@ def test_unreadable_images_are_found_in_order(damaged, workers):
 
 def test_sound_images_have_no_faults():
     records = records_from_arrays([noise()] * 4, [0, 0, 1, 1], ["a", "b"])
-    assert find_unreadable(records, 2) == []
+    assert find_unreadable(records, 2)[0] == []
     assert drop_unreadable(records, [], strict=True) is records
+
+
+@pytest.mark.parametrize(("images", "decoded_again"), [(6, 0), (4, 1), (0, 4)])
+def test_what_was_decoded_is_remembered(tmp_path, monkeypatch, images, decoded_again):
+    write_classes(tmp_path, {"a": 3, "b": 3})
+    records = read_data(tmp_path)["all"]
+    _, scanned = find_unreadable(records, 2, remembered_bytes=images * 8 * 8 * 3)
+    expected = [records.read(i) for i in range(6)]
+    decoded = []
+    real = FileSource.pixels
+    monkeypatch.setattr(
+        FileSource, "pixels", lambda source, i: decoded.append(source.paths[i]) or real(source, i)
+    )
+    chosen = scanned.select([5, 0, 3, 1])
+    for place, index in enumerate((5, 0, 3, 1)):
+        np.testing.assert_array_equal(chosen.read(place), expected[index])
+    assert len(decoded) == decoded_again
+    assert chosen.paths == tuple(records.paths[i] for i in (5, 0, 3, 1))
+    assert chosen.fingerprint == records.select([5, 0, 3, 1]).fingerprint
 
 
 def fault(path: str) -> Fault:
@@ -49,7 +69,7 @@ def test_up_to_one_per_cent_is_skipped():
 
 def test_more_than_one_per_cent_is_refused(damaged):
     with pytest.raises(InputError) as caught:
-        drop_unreadable(damaged, find_unreadable(damaged), strict=False)
+        drop_unreadable(damaged, find_unreadable(damaged)[0], strict=False)
     message = str(caught.value)
     assert message.startswith("3 of 7 images cannot be read: a/1.png (the file is empty), b/0.png")
     assert message.endswith("At most 1% are skipped. Replace or remove them.")

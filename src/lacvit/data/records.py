@@ -21,6 +21,7 @@ __all__ = [
     "FileSource",
     "ImageRecords",
     "ImageSource",
+    "RememberedSource",
     "UnreadableImageError",
     "decode_image",
     "records_from_arrays",
@@ -89,6 +90,28 @@ class ArraySource(ImageSource):
     def digest(self, index: int) -> bytes:
         image = self.images[index]
         return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
+
+
+@dataclass(frozen=True, eq=False)
+class RememberedSource(ImageSource):
+    """Another source, some of whose images are decoded already and are not decoded again."""
+
+    source: ImageSource
+    images: tuple[npt.NDArray[np.uint8] | None, ...]
+
+    def payload(self, index: int) -> bytes:
+        return self.source.payload(index)
+
+    def select(self, indices: npt.NDArray[np.int64]) -> Self:
+        chosen = tuple(self.images[i] for i in indices)
+        return replace(self, source=self.source.select(indices), images=chosen)
+
+    def pixels(self, index: int) -> npt.NDArray[np.uint8]:
+        image = self.images[index]
+        return self.source.pixels(index) if image is None else image
+
+    def digest(self, index: int) -> bytes:
+        return self.source.digest(index)
 
 
 @dataclass(frozen=True, eq=False)
