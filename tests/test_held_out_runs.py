@@ -106,3 +106,13 @@ def test_the_command_line_tells_what_was_found(
     assert ", 20 images: k-NN, k = 1 " in printed
     assert "by the head's probability" in printed
     assert "untouched" not in printed, "a linear probe has one encoder"
+
+
+def test_without_test_images_every_image_may_train(digits: Path, tmp_path: Path) -> None:
+    run = train(digits, tmp_path / "run", method="linear-probe", data__test_fraction=0.0)
+    data = read_json(run.data)
+    assert data["paths"]["test"] == []
+    assert len(data["paths"]["train"]) + len(data["paths"]["validation"]) == 50
+    assert set(read_json(run.evaluation / "metrics.json")) == {"validation"}
+    card = (run.model / "README.md").read_text(encoding="utf-8")
+    assert "on 10 validation images" in card

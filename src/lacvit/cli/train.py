@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from lacvit.arms import ARMS
+from lacvit.arms import ARMS, DEFAULT_ARM
 from lacvit.config import describe, make_settings, parse_assignment, read_recipe
 from lacvit.errors import InputError
 
-METHODS = "; ".join(f"{name}: {arm.summary}" for name, arm in ARMS.items())
+METHODS = f"auto: {DEFAULT_ARM}, with settings for the number of images and the encoder; "
+METHODS += "; ".join(f"{name}: {arm.summary}" for name, arm in ARMS.items())
 
 
 def _option(key: str, *names: str, text: str | None = None) -> Any:
@@ -50,7 +51,7 @@ def train(
             "contrastive.epochs",
             "--epochs",
             text="Passes of the encoder's training: N epochs of all views with lacvit, and as "
-            "many images for cross-entropy [default: 100]",
+            "many images for cross-entropy [default: 100; 25 to 100 with auto]",
         ),
     ] = None,
     head_epochs: Annotated[int | None, _option("head.epochs", "--head-epochs")] = None,
@@ -130,7 +131,7 @@ def _encoder_stage(
 ) -> str:
     """Which stage ``--lr`` and ``--batch-size`` speak of: the first that trains the encoder."""
     name = method or dict(assignments).get("method") or recipe.get("method") or "auto"
-    arm = ARMS.get(str(name), ARMS["lacvit"])
+    arm = ARMS.get(str(name), ARMS[DEFAULT_ARM])
     return next((stage for stage in arm.stages if stage != "head"), "contrastive")
 
 
@@ -160,7 +161,7 @@ def _run(
         return
     low, high = result.interval
     print(
-        f"Accuracy@1 {100 * result.accuracy:.1f} % on {result.images} test images "
+        f"Accuracy@1 {100 * result.accuracy:.1f} % on {result.images} {result.measured_on} images "
         f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
     )
     held_out = result.run_folder / "evaluation" / "held_out.json"
