@@ -20,7 +20,8 @@ def model_card(
     The data set is called by its base name: a card is made to be handed on, and the folders of
     the machine it was made on are nobody's business.
     """
-    test = metrics["test"]
+    split = "test" if "test" in metrics else "validation"
+    test = metrics[split]
     low, high = test["interval"]
     backbone = settings.backbone.spec
     return f"""# {settings.method} on {Path(settings.data.path or "images").name}
@@ -29,8 +30,8 @@ A classifier of {len(class_names)} classes: backbone `{backbone}`, a linear head
 ([label-aware contrastive training]({PAPER}) of vision transformers) with
 `--method {settings.method}`, seed {settings.seed}.
 
-Accuracy@1 on {test["images"]} test images: {100 * test["accuracy"]:.1f} %
-(95 % interval {100 * low:.1f} to {100 * high:.1f}, over the choice of test images).
+Accuracy@1 on {test["images"]} {split} images: {100 * test["accuracy"]:.1f} %
+(95 % interval {100 * low:.1f} to {100 * high:.1f}, over the choice of {split} images).
 
 ## Use
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lacvit import pipeline
 from lacvit.comparison.answers import read_answers
+from lacvit.comparison.folds import settle_folds
 from lacvit.comparison.judge import judge
 from lacvit.comparison.plan import PlannedRun, Request, plan_runs
 from lacvit.comparison.tables import as_csv, as_latex, as_markdown
@@ -52,12 +53,12 @@ def compare(
     data = str(given.get("data.path", ""))
     plan_runs(given, request)  # what is wrong with them is told before any image is read
     _claim(request.output, data)
-    request = _settle(given, request, progress)
+    request = settle_folds(given, _settle(given, request, progress), progress)
     runs = plan_runs(given, request)
     todo = [run for run in runs if read_answers(run) is None]
     progress.message(
         f"{len(runs)} runs: {len(request.methods)} methods, {request.seeds} seeds, "
-        f"{len(runs) // (len(request.methods) * request.seeds)} cells. "
+        f"{len({run.cell for run in runs})} cells. "
         + (f"{len(runs) - len(todo)} are done already." if len(todo) < len(runs) else "")
     )
     for number, run in enumerate(todo, 1):
