@@ -21,7 +21,7 @@ STAGES = {
 
 def test_the_arms_are_the_documented_ones() -> None:
     assert {name: arm.stages for name, arm in ARMS.items()} == STAGES
-    assert DEFAULT_ARM == "lacvit"
+    assert DEFAULT_ARM == "joint-refit"
 
 
 @pytest.mark.parametrize("name", list(STAGES))

@@ -215,11 +215,14 @@ def test_the_card_says_what_it_scored_and_under_which_terms() -> None:
     settings = make_settings(
         recipe={"method": "lacvit", "backbone.spec": "pico", "data.path": "/home/me/photos"}
     )
-    metrics = {"test": {"accuracy": 0.875, "interval": [0.529, 0.978], "images": 8}}
+    score = {"accuracy": 0.875, "interval": [0.529, 0.978], "images": 8}
+    metrics = {"test": score | {"ece": 0.0312, "temperature": 1.8}}
     card = model_card(settings, NAMES, metrics)
     assert card.startswith("# lacvit on photos\n")
     assert "/home/me" not in card
     assert "Accuracy@1 on 8 test images: 87.5 %\n(95 % interval 52.9 to 97.8" in card
+    assert "probabilities are off by 3.1 points there on average" in card
+    assert "divided by 1.80, the temperature" in card
     assert "Classes: cat, wild, dög, owl." in card
     assert "Tiny ImageNet" in card
     assert "non-commercial" in card

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from digit_folders import write_split_folder
 from safetensors.numpy import load_file
 
+from digit_folders import write_split_folder
 from lacvit import pipeline
 from lacvit.config import make_settings
 from lacvit.run_folder import RunFolder, read_json

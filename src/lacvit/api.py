@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lacvit import comparison, pipeline, planning
-from lacvit.config import RunSettings, make_settings, read_recipe
+from lacvit.config import RunSettings, flatten, make_settings, read_recipe
 from lacvit.evaluation import evaluate as measuring
 from lacvit.model import Classifier, load
 
@@ -61,8 +61,11 @@ def compare(
     shots: Sequence[int] | None = None,
     output: str | Path | None = None,
     settings: RunSettings | str | Path | None = None,
+    trials: int = 0,
+    budget: str = "equal-images",
+    pick: bool = False,
 ) -> comparison.Comparison:
-    """Compare methods on the same images, splits, seeds and image passes.
+    """Compare methods on the same images, splits and seeds, at equal image passes or equal time.
 
     Args:
         data: as for :func:`train`.
@@ -72,20 +75,33 @@ def compare(
         shots: images a class; each number makes a cell of its own.
         output: by default ``comparisons/<data>``; what is finished there is not run again.
         settings: everything else, the same for every run.
+        trials: settings that each method tries first, judged on validation images alone.
+        budget: ``equal-images``, or ``equal-time``: epochs scaled to lacvit's training time.
+        pick: keep the model of the method that validation prefers, for :func:`load`.
 
     Raises:
         InputError: something that the caller can mend; the message says what and how.
     """
     decided = ("method", "seed", "backbone.spec", "data.shots")
-    given = {key: value for key, value in _recipe(settings).items() if key not in decided}
+    given = {key: value for key, value in _set_by_hand(settings).items() if key not in decided}
     request = comparison.Request(
         output=Path(output or Path("comparisons") / Path(data).resolve().stem),
         methods=tuple(methods or comparison.DEFAULT_METHODS),
         backbones=tuple(backbones or ("auto",)),
         shots=tuple(shots or (None,)),
         seeds=seeds,
+        trials=trials,
+        budget=budget,
+        pick=pick,
     )
     return comparison.compare({**given, "data.path": str(data)}, request)
+
+
+def _set_by_hand(settings: RunSettings | str | Path | None) -> dict[str, object]:
+    """Without the defaults, which each method overrides in its own way."""
+    if isinstance(settings, RunSettings):
+        return flatten(settings.model_dump(exclude_unset=True))
+    return _recipe(settings)
 
 
 def _recipe(settings: RunSettings | str | Path | None) -> dict[str, object]:

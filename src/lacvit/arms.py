@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from lacvit.errors import InputError
 
-DEFAULT_ARM = "lacvit"  # what `--method auto` means
+DEFAULT_ARM = "joint-refit"  # what `--method auto` trains, with the settings of `regime`
 UNTOUCHED = "untouched"  # the pretrained encoder, where encoders go by their last stage
 
 

@@ -13,6 +13,10 @@ class InputError(LacvitError):
     """The user can mend it: data, a setting, a path, a checkpoint. The command exits with 2."""
 
 
+class Diverged(InputError):
+    """Training with these settings left the finite numbers; milder ones are needed."""
+
+
 class RunStopped(LacvitError):
     """Nobody has to mend it: Ctrl-C or SIGTERM came, and the message says how to go on."""
 

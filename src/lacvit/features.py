@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lacvit.backbones.backbone import Backbone
 from lacvit.devices import Precision, autocast
-from lacvit.errors import InputError
+from lacvit.errors import Diverged
 
 
 @torch.no_grad()
@@ -31,7 +31,7 @@ def encode(
         float32 array (N, D).
 
     Raises:
-        InputError: a feature is NaN or infinite; the first such image is named by its number.
+        Diverged: a feature is NaN or infinite; the first such image is named by its number.
     """
     was_training = backbone.training
     backbone.eval()
@@ -47,7 +47,7 @@ def encode(
     features_ND = torch.cat(features)
     finite_N = features_ND.isfinite().all(1)
     if not finite_N.all():
-        raise InputError(
+        raise Diverged(
             f"{backbone.origin.spec} gives features that are not finite for "
             f"{int((~finite_N).sum())} of {len(finite_N)} images, first for image "
             f"{int((~finite_N).nonzero()[0])}. Its weights are damaged or training diverged: "

@@ -235,6 +235,9 @@ def settle(
     progress: Progress,
 ) -> RunSettings:
     """Every ``auto`` resolved, and the schedule shortened to the time allowed."""
+    settings, said = planning.settle_method(settings, backbone, len(splits.train))
+    for text in said:
+        progress.message(text)
     settings = planning.resolve(settings, backbone)
     settings = _settle_precision(settings, backbone, splits)
     if request.max_seconds is None:

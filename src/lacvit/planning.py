@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import torch
 
+from lacvit import regime
 from lacvit.arms import DEFAULT_ARM, find_arm
 from lacvit.backbones import Backbone, auto, pico
 from lacvit.config import ContrastSettings, DataSettings, OptimizerSettings, RunSettings, flatten
@@ -84,6 +85,31 @@ def default_output(settings: RunSettings) -> Path:
 def request_of(settings: RunSettings) -> dict[str, object]:
     """What was asked for, as dotted settings without those that have no value."""
     return {k: v for k, v in flatten(settings.model_dump()).items() if v is not None}
+
+
+def settle_method(
+    settings: RunSettings, backbone: Backbone, images: int
+) -> tuple[RunSettings, list[str]]:
+    """``--method auto`` resolved for so many training images, and what to say of the choice.
+
+    What the user set stays as it is.
+    """
+    if settings.method != "auto":
+        return settings, []
+    origin, joint, head = backbone.origin, settings.joint, settings.head
+    pretraining = regime.pretraining_of(origin.spec, origin.format)
+    choice = regime.choose(images, joint.batch_size, pretraining)
+    changes: dict[str, object] = {"method": DEFAULT_ARM}
+    if "epochs" not in settings.contrastive.model_fields_set:
+        changes["contrastive"] = settings.contrastive.model_copy(update={"epochs": choice.epochs})
+    if joint.lr == "auto":
+        lora = settings.backbone.trainable == "lora"
+        rate = choice.rate * automatic_learning_rate(joint.optimizer, backbone.dim, lora=lora)
+        changes["joint"] = joint.model_copy(update={"lr": rate})
+    if "fit_on" not in head.model_fields_set and head.solver == "exact":
+        changes["head"] = head.model_copy(update={"fit_on": choice.fit_on})
+    said = f"Method: {DEFAULT_ARM}, with {choice.reason}, where nothing else is set."
+    return settings.model_copy(update=changes), [said]
 
 
 def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import original_files as files
 import pytest
 import torch
 from safetensors.torch import save_file
 
+import original_files as files
 from lacvit.backbones.checkpoint_files import read_checkpoint
 from lacvit.errors import InputError
 

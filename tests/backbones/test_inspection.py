@@ -3,10 +3,10 @@
 import hashlib
 from pathlib import Path
 
-import original_files as files
 import pytest
 import torch
 
+import original_files as files
 from lacvit.backbones import load_backbone, timm_models
 from lacvit.backbones.inspection import inspect_checkpoint
 from lacvit.errors import InputError

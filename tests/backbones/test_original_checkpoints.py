@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import by_hand
-import original_files as files
 import pytest
 import torch
 from by_hand import Original
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+import original_files as files
 from lacvit.backbones import Backbone, build_backbone, load_backbone
 from lacvit.config import BackboneSettings, CrossEntropySettings
 from lacvit.errors import InputError

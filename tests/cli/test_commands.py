@@ -204,10 +204,20 @@ def test_foreign_files_are_left_alone(
 
 def test_compare_lists_its_runs(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["compare", str(digits), "--methods", "linear-probe,lacvit", "--backbones", "pico"]
-    assert exit_code([*argv, "--shots", "2,4", "--seeds", "3", "--dry-run"]) == 0
+    argv += ["--shots", "2,4", "--seeds", "3", "--dry-run"]
+    assert exit_code([*argv, "--set", "data.folds=1"]) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "12 runs:"
-    assert printed[1].endswith("runs/linear-probe-pico-2shots-s0")
+    assert printed[0].startswith("12 runs: 0 done, 12 to do; about ")
+    assert printed[0].endswith("from timed steps.")
+    assert printed[1].startswith("  pico, 2 a class: 0 of 6 done, about ")
+    assert printed[3].endswith("runs/linear-probe-pico-2shots-s0")
+    assert exit_code([*argv, "--quiet"]) == 0
+    in_folds = capsys.readouterr().out.splitlines()
+    assert in_folds[0].startswith("60 runs: 0 done, 60 to do; about "), (
+        "of a folder as small as this"
+    )
+    assert in_folds[3].endswith("runs/linear-probe-pico-2shots-s0-f0")
+    assert not Path("comparisons").exists()
 
 
 @pytest.mark.parametrize(

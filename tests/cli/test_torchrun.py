@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,8 @@ from lacvit.errors import InputError, PeerStopped, RunStopped
 PATIENCE = 900  # seconds: a loaded machine takes long to import torch
 # 23 training images in batches of 8: three steps an epoch, the last of 7, and 21 steps in all.
 SETTINGS = [
-    "--backbone", "pico", "--epochs", "7", "--batch-size", "8", "--device", "cpu",
+    "--method", "lacvit", "--backbone", "pico", "--epochs", "7", "--batch-size", "8",
+    "--device", "cpu",
     "--set", "contrastive.optimizer=sgd", "--set", "precision=fp32", "--set", "workers=1",
 ]  # fmt: skip
 
@@ -29,14 +33,27 @@ def command(data: Path, output: Path, *more: str) -> list[str]:
     return ["train", str(data), "--output", str(output), *SETTINGS, *more]
 
 
-def torchrun(arguments: list[str], *, processes: int = 2) -> subprocess.CompletedProcess[str]:
+def start_torchrun(arguments: list[str], log: Path, *, processes: int = 2) -> subprocess.Popen[str]:
+    """The command in several processes; what they say on stderr goes to the log."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python"]
     launcher += ["--nproc-per-node", str(processes), sys.executable]
-    return subprocess.run(
-        [*launcher, "-m", "lacvit", *arguments],
-        capture_output=True, text=True, timeout=PATIENCE, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    with log.open("w") as file:
+        return subprocess.Popen(
+            [*launcher, "-m", "lacvit", *arguments],
+            stdout=subprocess.PIPE, stderr=file, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+
+def stop_after(told: str, running: subprocess.Popen[str], log: Path) -> None:
+    """SIGTERM to the launcher, which passes it on, as soon as the log tells of it."""
+    until = time.monotonic() + PATIENCE
+    while told not in log.read_text():
+        assert running.poll() is None, log.read_text()
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.02)
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=PATIENCE)
 
 
 def exit_code(arguments: list[str]) -> int:
@@ -64,16 +81,27 @@ def lines(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_two_processes_train_the_model_of_one_into_one_folder(
+def test_two_processes_stopped_and_resumed_train_the_model_of_one_into_one_folder(
     data: Path, alone: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "run"
+    """The run of one process was never stopped."""
+    folder, log = tmp_path / "run", tmp_path / "log"
     arguments = command(data, folder, "--set", "contrastive.micro_batch=3")
-    done = torchrun(arguments)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Accuracy@1") == done.stdout.count("Report:") == 1
-    assert done.stderr.count("Split: ") == 1
-    assert "Warning" not in done.stderr, done.stderr
+    running = start_torchrun(arguments, log)
+    stop_after("contrastive 1/7", running, log)
+    assert running.returncode != 0
+    assert "stopped by SIGTERM. Every epoch that was done is kept; the same" in log.read_text()
+    assert json.loads((folder / "status.json").read_text())["finished"] is False
+
+    running = start_torchrun(arguments, log)
+    said, _ = running.communicate(timeout=PATIENCE)
+    told = log.read_text()
+    assert running.returncode == 0, told
+    assert "Going on with the run in" in told
+    assert re.search(r"contrastive: [1-6] of 7 epochs were done already", told), told
+    assert said.count("Accuracy@1") == said.count("Report:") == 1
+    assert told.count("Split: ") == 1
+    assert "Warning" not in told, told
 
     one, two = (load_file(place / "model/model.safetensors") for place in (alone, folder))
     assert one.keys() == two.keys()

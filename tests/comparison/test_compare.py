@@ -55,8 +55,9 @@ def test_a_stopped_comparison_goes_on_and_repeats_nothing(
         "comparison.html",
     }  # fmt: skip
 
-    with pytest.raises(InputError, match="holds a comparison on"):
-        compare({**given, "data.path": str(tmp_path)}, request)
+    others = write_split_folder(tmp_path / "others", {"train": 6, "val": 3, "test": 9})
+    with pytest.raises(InputError, match=r"holds a comparison on .* whose images are others"):
+        compare({**given, "data.path": str(others)}, request)
 
 
 def test_a_folder_of_something_else_is_refused(digits: Path, tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_auto_is_one_backbone_for_every_method(
             raise RunStopped("stopped by hand")
         return real(settings, asked, **more)
 
-    monkeypatch.setattr(pipeline, "choose_backbone", lambda settings, progress: next(chosen))
+    monkeypatch.setattr(pipeline, "choose_backbone", lambda *_: next(chosen))
     monkeypatch.setattr(pipeline, "train", stop_at_the_second)
     request = Request(output=tmp_path / "out", seeds=1)
     for _ in range(2):

@@ -27,6 +27,11 @@ def test_a_finished_run_is_read_whole(run):
     assert list(evaluation.features) == ["untouched", "contrastive"]
     right = np.mean(evaluation.predictions.labels_N == evaluation.predictions.predictions_N)
     assert right == pytest.approx(evaluation.scores["test"].accuracy)
+    assert list(evaluation.embeddings.figures) == ["untouched", "contrastive"]
+    assert evaluation.embeddings.figures["contrastive"]["geometry"]["cka"] < 1
+    assert evaluation.calibration.temperature == 1.8
+    assert evaluation.calibration.scores["nll"] == (1.24, 1.02)
+    assert evaluation.calibration.after.counts.sum() == 120
     confidences = [mistake.confidence for mistake in evaluation.mistakes]
     assert confidences == sorted(confidences, reverse=True)
 
@@ -75,6 +80,8 @@ def test_a_run_without_an_epoch_has_nothing_to_report(tmp_path):
         ("evaluation/metrics.json", '{"test": {"accuracy": "x"}}', "test is not as lacvit"),
         ("evaluation/per_class.csv", "class,recall\na,1\n", "it has no column precision, f1, supp"),
         ("evaluation/mistakes.csv", "path,label,prediction,confidence\na,b,c,?\n", "'?' is no num"),
+        ("evaluation/geometry.json", '{"images": 3}', "not as lacvit writes it (KeyError('of'))"),
+        ("evaluation/calibration.json", '{"temperature": 1}', "not as lacvit writes it"),
         ("evaluation/predictions.parquet", "x", "Parquet"),
         ("evaluation/features/test.safetensors", "x", "header"),
     ],

@@ -55,7 +55,8 @@ def without_figures(run: Path) -> Path:
     """The same run with nothing to draw but its mistakes: for tests of these."""
     for name in ("contrastive/metrics.jsonl", "head/metrics.jsonl"):
         (run / name).unlink()
-    for name in ("features/test.safetensors", "predictions.parquet"):
+    names = "features/test.safetensors", "predictions.parquet", "geometry.json", "calibration.json"
+    for name in names:
         (run / "evaluation" / name).unlink()
     return run
 
@@ -95,8 +96,8 @@ def test_the_answer_comes_first_in_one_sentence(page, run):
 def test_sections_come_in_the_order_of_the_questions(page):
     headings = re.findall(r'<h2 id="(\w+)-title">', page.html)
     assert headings == [
-        "views", "curves", "confusion", "classes", "mistakes", "embedding", "data", "settings",
-        "reproduce",
+        "views", "curves", "confusion", "classes", "mistakes", "embedding", "geometry",
+        "calibration", "data", "settings", "reproduce",
     ]  # fmt: skip
     links = [link["href"] for link in page.all("a")]
     assert [f"#{name}" for name in headings] == links[1:]
@@ -158,13 +159,34 @@ def test_it_can_be_read_aloud_and_walked_through(page):
 
 
 def test_the_figures_stand_beside_it_as_png(run):
-    names = ["confusion", "curves-contrastive", "curves-head", "embedding", "mistakes", "views"]
+    names = [
+        "confusion", "curves-contrastive", "curves-head", "embedding", "geometry", "mistakes",
+        "reliability", "views",
+    ]  # fmt: skip
     assert sorted(path.stem for path in (run / "figures").iterdir()) == names
     for path in (run / "figures").iterdir():
         with Image.open(path) as picture:
             assert picture.format == "PNG"
             assert picture.width > 300
     assert list(run.rglob(".*")) == []
+
+
+def test_it_gives_the_verdict_before_the_figures(page, run):
+    geometry = json.loads((run / "evaluation/geometry.json").read_text())
+    places = [page.text.index(sentence) for sentence in geometry["verdict"]]
+    assert len(places) == 4
+    assert places == sorted(places)
+    assert places[-1] < page.text.index("All figures of 120 test images")
+    before, after = (
+        geometry["embeddings"][name]["geometry"] for name in ("untouched", "contrastive")
+    )
+    row = page.text[page.text.index("IsoScore The spectrum") :]
+    assert f"1 all alike. {before['iso_score']:.3f} {after['iso_score']:.3f}" in row
+
+
+def test_it_tells_what_the_temperature_did(page):
+    assert "The head was too sure of its answers. A temperature of 1.80, fitted on the" in page.text
+    assert re.search(r"ECE How far [^.]+ are apart; 0 is best\. 0\.110 0\.035", page.text)
 
 
 def test_writing_again_gives_the_same_page(run, page):
@@ -199,6 +221,8 @@ def test_a_run_with_only_its_scores_has_a_page(tmp_path):
         "mistakes.csv",
         "predictions.parquet",
         "features/test.safetensors",
+        "geometry.json",
+        "calibration.json",
     ):
         (run / "evaluation" / name).unlink()
     for name in (

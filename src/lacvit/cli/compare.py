@@ -38,6 +38,29 @@ def compare(
         int | None,
         typer.Option(help="N epochs of two views, and as many images for cross-entropy."),
     ] = None,
+    trials: Annotated[
+        int,
+        typer.Option(
+            help="Settings that each method tries first, the same number for all: itself, other "
+            "learning rates, then other views, temperatures, smoothing. Judged on validation "
+            "images alone, under a seed of their own; linear-probe tries its strengths anyway."
+        ),
+    ] = 0,
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="equal-images: every method sees as many images; equal-time: epochs are scaled "
+            "until every method trains as long as lacvit, by timed steps."
+        ),
+    ] = "equal-images",
+    pick: Annotated[
+        bool,
+        typer.Option(
+            "--pick",
+            help="Keep the model of the method that validation prefers, so that lacvit predict "
+            "takes the output folder.",
+        ),
+    ] = False,
     margin: Annotated[
         float, typer.Option(help="Methods closer than this many points are called equal.")
     ] = 1.0,
@@ -53,15 +76,20 @@ def compare(
             "above each other method in every cell, such as -1.",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option(help="List the runs and write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option(help="Show the runs and how long they take; write nothing.")
+    ] = False,
     quiet: Annotated[bool, typer.Option(help="Only the result.")] = False,
     json_logs: Annotated[bool, typer.Option(help="Progress as JSON lines on stderr.")] = False,
 ) -> None:
     """Which method is best on your own images, by how much, and how sure that is.
 
     Every method meets the same images, splits, seeds and image passes; the test split is read
-    once a run, at its end. A comparison that was stopped goes on by the same command, and a run
-    that has ended is never repeated.
+    once a run, at its end, and chooses nothing. A comparison that was stopped goes on by the same
+    command, and a run that has ended is never repeated.
+
+    First thoughts: lacvit compare photos/ --dry-run. The whole: lacvit compare photos/ --seeds 5
+    --trials 4 --pick, then lacvit predict comparisons/photos IMAGE...
     """
     given: dict[str, object] = read_recipe(recipe) if recipe else {}
     given |= dict(parse_assignment(text) for text in assign or ())
@@ -80,6 +108,9 @@ def compare(
         shots=_numbers(shots),
         seeds=seeds,
         margin=margin / 100,
+        trials=trials,
+        budget=budget,
+        pick=pick,
     )
     _run(given, request, fail_below, dry_run=dry_run, quiet=quiet, json_logs=json_logs)
 
@@ -108,16 +139,20 @@ def _run(
 ) -> None:
     from lacvit.cli.progress import make_progress, stop_on_signals
     from lacvit.comparison import compare as run_comparison
-    from lacvit.comparison.plan import plan_runs
+    from lacvit.comparison import plan
 
-    if dry_run:
-        runs = plan_runs(given, request)
-        print("\n".join([f"{len(runs)} runs:", *(f"  {run.folder}" for run in runs)]))
-        return
     progress = make_progress(quiet=quiet, json_logs=json_logs)
+    if dry_run:
+        print("\n".join(plan(given, request, progress)))
+        return
     with stop_on_signals():
         comparison = run_comparison(given, request, progress)
     _show(comparison.figures)
+    if "trials" in comparison.figures:
+        print(comparison.figures["trials"]["words"])
+    if request.pick:
+        print(f"Model: {comparison.figures['picked']['words']}")
+        print(f"Use it: lacvit predict {comparison.folder} IMAGE...")
     print(f"\nReport: {comparison.folder / 'comparison.html'}")
     short = [
         pair

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lacvit import pipeline
-from lacvit.comparison.answers import read_answers
+from lacvit.comparison import budget, identity, keep, trial_runs
+from lacvit.comparison.answers import RunAnswers, read_answers
 from lacvit.comparison.folds import settle_folds
 from lacvit.comparison.judge import judge
+from lacvit.comparison.outlook import (
+    Kind,
+    Outlook,
+    describe,
+    has_ended,
+    look_ahead,
+    remaining_seconds,
+)
 from lacvit.comparison.plan import PlannedRun, Request, plan_runs
 from lacvit.comparison.tables import as_csv, as_latex, as_markdown
 from lacvit.config import make_settings
-from lacvit.errors import InputError
+from lacvit.forecast import in_words
 from lacvit.report import write_comparison_report
-from lacvit.run_folder import read_json, write_json, write_text
+from lacvit.run_folder import write_json, write_text
+from lacvit.shared import Shared
 from lacvit.training.logs import Progress, Silence
 
 AUTO = "auto"
@@ -35,83 +45,186 @@ class Comparison:
         return str(self.figures["answer"])
 
 
+@dataclass(frozen=True)
+class _Work:
+    """A comparison whose data and backbones were found sound; nothing is written yet."""
+
+    given: Mapping[str, object]
+    request: Request  # without "auto"
+    fingerprint: str  # of the data
+    outlook: Outlook
+    budget: Mapping[str, Any] | None  # as an earlier start decided it
+    shared: Shared
+    progress: Progress
+
+    @property
+    def data(self) -> str:
+        return str(self.given.get("data.path", ""))
+
+
 def compare(
     given: Mapping[str, object], request: Request, progress: Progress | None = None
 ) -> Comparison:
-    """Compare methods on the same images, splits and seeds, at equal image passes.
+    """Compare methods on the same images, splits and seeds, at equal image passes or equal time.
 
     A run that has ended is never repeated; one that was stopped is gone on with. After every run
     the files at the top of the folder say what there is so far.
 
     Args:
         given: settings for every run, as dotted keys; ``data.path`` among them.
+        request: what is compared.
+        progress: who watches.
 
     Raises:
         InputError: anything that the user can mend.
     """
-    progress = progress or Silence()
-    data = str(given.get("data.path", ""))
-    plan_runs(given, request)  # what is wrong with them is told before any image is read
-    _claim(request.output, data)
-    request = settle_folds(given, _settle(given, request, progress), progress)
-    runs = plan_runs(given, request)
-    todo = [run for run in runs if read_answers(run) is None]
-    progress.message(
-        f"{len(runs)} runs: {len(request.methods)} methods, {request.seeds} seeds, "
-        f"{len({run.cell for run in runs})} cells. "
-        + (f"{len(runs) - len(todo)} are done already." if len(todo) < len(runs) else "")
-    )
+    work = _begin(given, request, progress or Silence())
+    request, progress = work.request, work.progress
+    for line in _plan_lines(work):
+        progress.message(line)
+    # Before anything changes: what is there must be what would be made now.
+    decided = _decide(work)
+    runs = plan_runs(given, request, decided.changes)
+    identity.check_same_settings(runs)
+    identity.follow_data(runs)
+    _write(work, decided, runs)
+    todo = [run for run in runs if not has_ended(run)]
     for number, run in enumerate(todo, 1):
         progress.message(f"Run {number} of {len(todo)}: {run.folder.name}")
-        pipeline.train(
-            run.settings, pipeline.Request(output=run.folder, report=False), progress=progress
-        )
-        _write(request, runs, data)  # not before: data that cannot be read leaves nothing behind
-    comparison = _write(request, runs, data)
+        asked = pipeline.Request(output=run.folder, report=False)
+        pipeline.train(run.settings, asked, progress=progress, shared=work.shared)
+        _write(work, decided, runs)
+        _tell_rest(work, runs)
+    if request.pick:
+        picked = keep.keep(request, _ended(runs), work.shared, progress)
+        decided = replace(decided, picked=picked)
+    comparison = _write(work, decided, runs)
     write_comparison_report(request.output)
     return comparison
 
 
-def _settle(given: Mapping[str, object], request: Request, progress: Progress) -> Request:
+def plan(given: Mapping[str, object], request: Request, progress: Progress) -> list[str]:
+    """What :func:`compare` would do, in words; nothing is written.
+
+    Raises:
+        InputError: as :func:`compare`.
+    """
+    work = _begin(given, request, progress)
+    lines = _plan_lines(work)
+    if work.request.budget == budget.EQUAL_TIME and work.budget is None:
+        lines.append("  Epochs are scaled to equal time once real steps have been timed.")
+    return [*lines, *(f"  {run.folder}" for run in plan_runs(given, work.request))]
+
+
+def _begin(given: Mapping[str, object], request: Request, progress: Progress) -> _Work:
+    """Everything that can be found wrong is found here."""
+    plan_runs(given, request)  # what is wrong with them is told before any image is read
+    budget.check_budget(request, given)
+    trial_runs.check_trials(request, given)
+    earlier = identity.earlier_figures(request.output)
+    shared = Shared()
+    fingerprint = identity.fingerprint_of(given, shared, progress)
+    identity.check_same(earlier, request, str(given.get("data.path", "")), fingerprint)
+    request = _settle(given, request, earlier, shared, progress)
+    request = settle_folds(given, request, progress)
+    trial_runs.check_design(request)
+    outlook = look_ahead(plan_runs(given, request), shared, progress)
+    return _Work(given, request, fingerprint, outlook, earlier.get("budget"), shared, progress)
+
+
+def _settle(
+    given: Mapping[str, object],
+    request: Request,
+    earlier: Mapping[str, Any],
+    shared: Shared,
+    progress: Progress,
+) -> Request:
     """``auto`` among the backbones resolved once, so that every method has the same one.
 
     A comparison that goes on keeps the choice that it began with.
     """
     if AUTO not in request.backbones:
         return request
-    known = request.output / "comparison.json"
-    chosen = read_json(known).get(AUTO) if known.exists() else None
+    chosen = earlier.get(AUTO)
     if chosen is None:
-        chosen = pipeline.choose_backbone(make_settings(recipe=given), progress)
+        chosen = pipeline.choose_backbone(make_settings(recipe=given), progress, shared)
     names = dict.fromkeys(chosen if name == AUTO else name for name in request.backbones)
     return replace(request, backbones=tuple(names), chosen=chosen)
 
 
-def _claim(output: Path, data: str) -> None:
-    """Refuse a folder that holds something else, or a comparison of other data."""
-    if not output.exists():
-        return
-    if not output.is_dir():
-        raise InputError(f"{output} is a file. Choose another folder with --output.")
-    known = output / "comparison.json"
-    if known.exists():
-        earlier = read_json(known)
-        if earlier.get("data") != data:
-            raise InputError(
-                f"{output} holds a comparison on {earlier.get('data')!r}, not on "
-                f"{data!r}. Choose another folder with --output."
-            )
-    elif any(not entry.name.startswith(".") and entry.name != "runs" for entry in output.iterdir()):
-        raise InputError(
-            f"{output} holds files of something else. Choose an empty folder with --output."
-        )
+@dataclass(frozen=True)
+class _Decided:
+    """What budget, trials and pick have come to."""
+
+    budget: Mapping[str, Any] | None
+    trials: Mapping[str, Any] | None
+    changes: Mapping[Kind, Mapping[str, object]]
+    picked: Mapping[str, Any] | None = None
 
 
-def _write(request: Request, runs: tuple[PlannedRun, ...], data: str) -> Comparison:
-    figures = judge(request, [(run, read_answers(run)) for run in runs], data)
+def _plan_lines(work: _Work) -> list[str]:
+    runs = plan_runs(work.given, work.request)
+    return describe(runs, _trials_of(work, {}), work.outlook)
+
+
+def _trials_of(work: _Work, changes: Mapping[Kind, Mapping[str, object]]) -> list[PlannedRun]:
+    planned = trial_runs.plan_trials(work.given, work.request, work.outlook, changes)
+    return [trial.run for trials in planned.values() for trial in trials]
+
+
+def _decide(work: _Work) -> _Decided:
+    """The budget, then the trials under it; both are kept by a comparison that goes on."""
+    request, found = work.request, work.budget
+    runs = plan_runs(work.given, request)
+    if request.budget == budget.EQUAL_TIME:
+        found = budget.equal_time(runs, found, work.outlook, work.shared, work.progress)
+    cells = list(dict.fromkeys(run.cell for run in runs))
+    changes = budget.as_changes(found, cells)
+    if not request.trials:
+        return _Decided(found, None, changes)
+    trials = trial_runs.plan_trials(work.given, request, work.outlook, changes)
+    planned = [trial.run for of_kind in trials.values() for trial in of_kind]
+    identity.check_same_settings(planned)
+    identity.follow_data(planned)
+    before = _Decided(found, trial_runs.record(request, trials), changes)
+    _write(work, before, plan_runs(work.given, request, changes))
+    todo = [t for of_kind in trials.values() for t in of_kind if not has_ended(t.run)]
+    for number, trial in enumerate(todo, 1):
+        name = f"{trial.run.folder.name}, {trial.candidate.name}"
+        work.progress.message(f"Trial {number} of {len(todo)}: {name}")
+        trial_runs.run_trial(trial, work.shared, work.progress)
+        _tell_rest(work, [*planned, *runs])
+    chosen = trial_runs.chosen_changes(trials)
+    both = {kind: {**changes.get(kind, {}), **chosen.get(kind, {})} for kind in trials}
+    kept = trial_runs.record(request, trials)
+    work.progress.message(kept["words"])
+    return _Decided(found, kept, both)
+
+
+def _tell_rest(work: _Work, runs: Sequence[PlannedRun]) -> None:
+    left = remaining_seconds(runs, work.outlook)
+    if left:
+        work.progress.message(f"About {in_words(left)} to go.")
+
+
+def _ended(runs: Sequence[PlannedRun]) -> list[tuple[PlannedRun, RunAnswers]]:
+    found = [(run, read_answers(run)) for run in runs]
+    return [(run, answers) for run, answers in found if answers is not None]
+
+
+def _write(work: _Work, decided: _Decided, runs: Sequence[PlannedRun]) -> Comparison:
+    request = work.request
+    figures = judge(request, [(run, read_answers(run)) for run in runs], work.data)
+    figures["fingerprint"] = work.fingerprint
     if request.chosen is not None:
         figures[AUTO] = request.chosen
-    write_json(request.output / "comparison.json", figures)
+    figures["budget"] = decided.budget or {"kind": request.budget}
+    if decided.trials is not None:
+        figures["trials"] = decided.trials
+    if decided.picked is not None:
+        figures["picked"] = decided.picked
+    figures["seconds_left"] = remaining_seconds(runs, work.outlook)
+    write_json(request.output / identity.FIGURES, figures)
     write_text(request.output / "comparison.csv", as_csv(figures))
     write_text(request.output / "comparison.md", as_markdown(figures))
     write_text(request.output / "comparison.tex", as_latex(figures))

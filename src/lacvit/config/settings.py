@@ -229,7 +229,9 @@ class EvaluationSettings(Settings):
 class RunSettings(Settings):
     """One run, complete. ``settings.toml`` of a run folder is this."""
 
-    method: str = Field("auto", description="the arm; auto is lacvit")
+    method: str = Field(
+        "auto", description="the arm; auto is joint-refit, with settings that fit the images"
+    )
     seed: int = Field(0, ge=0, description="draws shots, batches, views and fresh weights")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     precision: Literal["auto", "fp32", "bf16"] = Field(

@@ -188,7 +188,7 @@ def _another_loss(name: str, arm: Arm, given: Mapping[str, object]) -> list[str]
         return []
     return [
         f"{key} is {given[key]!r}, and --method {name} is the method with {arm.overrides[key]!r}; "
-        f"leave {key} out, or use --method {DEFAULT_ARM}, which takes any loss."
+        f"leave {key} out, or use --method lacvit, which takes any loss."
     ]
 
 

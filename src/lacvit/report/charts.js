@@ -70,7 +70,7 @@ function trace(series, chart) {
     textposition: "none",
     name: series.name,
     meta: series.arm,
-    opacity: series.faint ? 0.4 : 1,
+    opacity: series.faint ? 0.55 : 1,
     hovertemplate: notes.length
       ? `${escaped(series.name)}<br>%{text}<br>${values}<extra></extra>`
       : `${escaped(series.name)}<br>${values}<extra></extra>`,

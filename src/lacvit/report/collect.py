@@ -9,9 +9,10 @@ import csv
 import io
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +33,11 @@ from lacvit.report.record import (
     Score,
     StageRecord,
     Status,
+    read_calibration,
+    read_embeddings,
 )
+
+Made = TypeVar("Made")
 
 # Feature sets, and the stages of a method that is unknown here, are told in this order.
 STAGES = ("contrastive", "joint", "cross_entropy", "head")
@@ -146,7 +151,21 @@ def _evaluation(folder: Path, data: DataRecord | None) -> EvaluationRecord | Non
         predictions=predictions,
         mistakes=tuple(_mistakes(folder / "mistakes.csv")),
         features=features,
+        embeddings=_evidence(folder / "geometry.json", read_embeddings),
+        calibration=_evidence(
+            folder / "calibration.json", partial(read_calibration, test=metrics.get("test") or {})
+        ),
     )
+
+
+def _evidence(path: Path, read: Callable[[dict[str, Any]], Made]) -> Made | None:
+    fields = _json(path)
+    if not fields:
+        return None
+    try:
+        return read(fields)
+    except (KeyError, TypeError, AttributeError, ValueError) as fault:
+        raise _broken(path, f"it is not as lacvit writes it ({fault!r})") from fault
 
 
 def _scores(path: Path, metrics: Mapping[str, object]) -> dict[str, Score]:

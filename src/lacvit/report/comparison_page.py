@@ -23,7 +23,7 @@ from lacvit.report.comparison_payload import (
     plotly_script,
     read_pictures,
 )
-from lacvit.report.downloads import csv_link
+from lacvit.report.downloads import compact_json, csv_link
 from lacvit.report.pool import Pool, choose
 from lacvit.report.render import render
 from lacvit.report.thumbnails import Thumbnails, from_data
@@ -85,6 +85,7 @@ def write_comparison_report(folder: Path, thumbnails: Thumbnails | None = None) 
         "classes": list(names),
         "pictures": pictures,
         "csv": csv_link,
+        "json": compact_json,
         "open_rows": OPEN_ROWS,
         "folder": folder,
         "licence": plotly_licence(),

@@ -67,6 +67,7 @@ function drawMatrix(place) {
     form.querySelector("[name=label]").value = order[pointIndex[0]];
     form.querySelector("[name=said]").value = order[pointIndex[1]];
     openCell(form);
+    form.scrollIntoView({ block: "nearest" });
   });
 }
 

@@ -42,7 +42,7 @@ function drawPlane(place) {
       type: "scatter",
       mode: "markers",
       hoverinfo: "none",
-      opacity: number < 0 ? (alone ? 0.35 : 0.7) : 0.85,
+      opacity: number < 0 ? (alone ? 0.6 : 0.7) : 0.85,
       marker: {
         size: number < 0 ? 4 : small() ? 5 : 6,
         color: number < 0 ? ink("other") : ink(`class-${number}`),

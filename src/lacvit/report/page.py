@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lacvit.report import sections, words
+from lacvit.report import evidence, sections, words
 from lacvit.report.collect import SPLITS, read_run
 from lacvit.report.held_out import held_out_section
 from lacvit.report.record import EvaluationRecord, RunRecord
@@ -52,6 +52,8 @@ def _content(run: RunRecord, thumbnails: Thumbnails) -> dict[str, object]:
         "confusion": None,
         "mistakes": None,
         "embedding": None,
+        "geometry": None,
+        "calibration": None,
         "held_out": held_out_section(run.folder),
         "counts": None,
         "settings": _setting_tables(run.settings),
@@ -65,6 +67,8 @@ def _content(run: RunRecord, thumbnails: Thumbnails) -> dict[str, object]:
         content["confusion"] = sections.confusion_section(evaluation.predictions, figures)
         content["mistakes"] = sections.mistakes_section(evaluation, thumbnails, figures)
         content["embedding"] = sections.embedding_section(evaluation, figures)
+        content["geometry"] = evidence.geometry_section(evaluation, figures)
+        content["calibration"] = evidence.calibration_section(evaluation, figures)
     if run.data is not None and run.data.counts:
         content["counts"] = sections.class_counts(run.data.counts, run.data.class_names)
     return content

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from lacvit.arms import UNTOUCHED
 
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.integer]
@@ -89,12 +92,44 @@ class Predictions:
 
 
 @dataclass(frozen=True)
+class Embeddings:
+    """`geometry.json`: figures by encoder, the pretrained one first, by group and by measure."""
+
+    images: int  # measured
+    of: int
+    figures: Mapping[str, Mapping[str, Mapping[str, float]]]
+    verdict: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Test images binned by the probability of their prediction; all but `edges` (B,)."""
+
+    edges: Floats
+    counts: Floats
+    confidence: Floats
+    accuracy: Floats
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """`calibration.json`, and the test figures of `metrics.json` before and after."""
+
+    temperature: float
+    before: Bins
+    after: Bins
+    scores: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
 class EvaluationRecord:
     scores: Mapping[str, Score]
     per_class: tuple[ClassScore, ...]
     predictions: Predictions | None
     mistakes: tuple[Mistake, ...]
     features: Mapping[str, Floats]
+    embeddings: Embeddings | None
+    calibration: Calibration | None
 
 
 @dataclass(frozen=True)
@@ -110,6 +145,37 @@ class RunRecord:
     stages: tuple[StageRecord, ...]
     evaluation: EvaluationRecord | None
     views: Path | None
+
+
+def read_embeddings(fields: Mapping[str, Any]) -> Embeddings:
+    """What `geometry.json` holds; KeyError and the like where it is not as lacvit writes it."""
+    return Embeddings(
+        images=int(fields["images"]),
+        of=int(fields["of"]),
+        figures={
+            encoder: {
+                group: {name: float(value) for name, value in groups.get(group, {}).items()}
+                for group in ("geometry", "quality")
+            }
+            for encoder, groups in sorted(
+                fields["embeddings"].items(), key=lambda item: item[0] != UNTOUCHED
+            )
+        },
+        verdict=tuple(map(str, fields["verdict"])),
+    )
+
+
+def read_calibration(fields: Mapping[str, Any], test: Mapping[str, Any]) -> Calibration:
+    """What `calibration.json` holds, with the test figures of `metrics.json`; errors as above."""
+    before, after = (
+        Bins(**{key: np.array(values, dtype=float) for key, values in fields[when].items()})
+        for when in ("before", "after")
+    )
+    scores = {
+        name: (float(test["before_temperature"][name]), float(test[name]))
+        for name in ("ece", "brier", "nll")
+    }
+    return Calibration(float(fields["temperature"]), before, after, scores)
 
 
 def _number(value: object) -> float:

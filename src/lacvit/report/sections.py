@@ -6,7 +6,7 @@ A section that has nothing to show is None.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 
 from lacvit.report import confusion, plots, theme
 from lacvit.report.curves import StageCurves, stage_curves
-from lacvit.report.frames import Draw, Frame, side_by_side, single
+from lacvit.report.frames import side_by_side, single
+from lacvit.report.panels import Panel, svg_of, titled, with_title, write_png
 from lacvit.report.projection import Plane, planes
 from lacvit.report.record import EvaluationRecord, Mistake, Predictions, RunRecord
 from lacvit.report.thumbnails import (
@@ -26,17 +27,10 @@ from lacvit.report.thumbnails import (
     pictures_frame,
     read_or_reason,
 )
-from lacvit.report.words import FEATURES, clean, percent, shortened, whole
+from lacvit.report.words import FEATURES, percent, shortened, whole
 
 MISTAKES = 24
 PAIRS = 12
-TITLE_ROOM = 0.3  # inches above each panel of a PNG file; the page has its own titles
-
-
-@dataclass(frozen=True)
-class Panel:
-    svg: Markup
-    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,14 +73,14 @@ def curves_sections(run: RunRecord, figures: Path) -> list[CurvesSection]:
         panels = []
         for number, (draw, curve) in enumerate(zip(draws, stage.curves, strict=True)):
             words = f"{stage.title}: {curve.title} over {curve.x_name}; {_ends(curve.y)}"
-            drawn = _svg(draw, plots.CURVE_FRAME, f"{stage.name}-{number}", words)
+            drawn = svg_of(draw, plots.CURVE_FRAME, f"{stage.name}-{number}", words)
             panels.append(Panel(drawn, curve.title))
         if draws:
-            titled = [
-                partial(_titled, draw=draw, title=curve.title)
+            row = [
+                partial(titled, draw=draw, title=curve.title)
                 for draw, curve in zip(draws, stage.curves, strict=True)
             ]
-            _png([titled], _with_title(plots.CURVE_FRAME), figures / f"curves-{stage.name}.png")
+            write_png([row], with_title(plots.CURVE_FRAME), figures / f"curves-{stage.name}.png")
         sections.append(CurvesSection(stage, tuple(panels)))
     return sections
 
@@ -106,9 +100,9 @@ def confusion_section(predictions: Predictions | None, figures: Path) -> Confusi
     words = f"Confusion matrix of {len(names)} classes. "
     words += "The table beside it names the most confused pairs." if pairs else "No mistake."
     frame = plots.confusion_frame(names)
-    _png([[draw]], frame, figures / "confusion.png")
+    write_png([[draw]], frame, figures / "confusion.png")
     return ConfusionSection(
-        svg=_svg(draw, frame, "confusion", words),
+        svg=svg_of(draw, frame, "confusion", words),
         named=named,
         classes=len(names),
         pairs=pairs,
@@ -151,7 +145,7 @@ def embedding_section(evaluation: EvaluationRecord, figures: Path) -> EmbeddingS
         if row
     ]
     with theme.drawing():
-        figure = side_by_side(rows, _with_title(plots.PLANE_FRAME, lines=2), foot=0.5)
+        figure = side_by_side(rows, with_title(plots.PLANE_FRAME, lines=2), foot=0.5)
         plots.add_key(figure, names)
     theme.png(figure, figures / "embedding.png")
     return EmbeddingSection(
@@ -196,7 +190,7 @@ def _plane_panel(plane: Plane, key: Sequence[int], kind: str) -> Panel:
         plots.draw_projection, points_N2=plane.points_N2, labels_N=plane.labels_N, key=key
     )
     name = f"{kind}-{''.join(letter for letter in plane.name if letter.isalnum())}"
-    return Panel(_svg(draw, plots.PLANE_FRAME, name, words), caption)
+    return Panel(svg_of(draw, plots.PLANE_FRAME, name, words), caption)
 
 
 def _draw_plane(axes: Axes, plane: Plane, key: Sequence[int]) -> None:
@@ -210,28 +204,6 @@ def _mistake_words(mistake: Mistake) -> str:
     return f"{prediction} {percent(mistake.confidence)}\nlabelled {label}"
 
 
-def _titled(axes: Axes, draw: Draw, title: str) -> None:
-    draw(axes)
-    axes.set_title(title, pad=8)
-
-
 def _ends(values: Sequence[float]) -> str:
     known = [value for value in values if value == value]
     return f"from {known[0]:.3g} to {known[-1]:.3g}" if known else "no values"
-
-
-def _with_title(frame: Frame, lines: int = 1) -> Frame:
-    room = lines * TITLE_ROOM
-    return replace(frame, height=frame.height + room, top=frame.top + room)
-
-
-def _svg(draw: Draw, frame: Frame, name: str, words: str) -> Markup:
-    with theme.drawing():
-        figure = single(draw, frame)
-    return theme.svg(figure, name, clean(words))
-
-
-def _png(rows: Sequence[Sequence[Draw]], frame: Frame, path: Path) -> None:
-    with theme.drawing():
-        figure = side_by_side(rows, frame)
-    theme.png(figure, path)

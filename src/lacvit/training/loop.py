@@ -30,7 +30,7 @@ from lacvit.distributed import (
     rank_of,
     together,
 )
-from lacvit.errors import InputError
+from lacvit.errors import Diverged
 from lacvit.run_folder import StageFolder
 from lacvit.training import checkpoint
 from lacvit.training.logs import Progress, StageLog
@@ -96,7 +96,8 @@ def run_stage(
     With a ``group``, all its processes call this with the same stage, each with its own shares.
 
     Raises:
-        InputError: the loss is no longer finite, or a checkpoint cannot be read or written.
+        Diverged: the loss is no longer finite.
+        InputError: a checkpoint cannot be read or written.
     """
     groups = stage.parameter_groups()
     optimizer = build_optimizer(groups, plan.optimizer)
@@ -167,7 +168,7 @@ def _run_epoch(
 
 def _check_finite(loss: float, norm: float, stage: str, epoch: int) -> None:
     if not (np.isfinite(loss) and np.isfinite(norm)):
-        raise InputError(
+        raise Diverged(
             f"The {stage} stage diverged in epoch {epoch + 1}: loss {loss:g}, gradient "
             f"norm {norm:g}. Use a lower --lr, or a higher --temperature in the contrastive stage."
         )

@@ -1,0 +1,142 @@
+"""Which comparison a folder holds: known by the images' content, not by where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lacvit import planning
+from lacvit.comparison.plan import PlannedRun, Request
+from lacvit.config import make_settings
+from lacvit.data.splits import split_manifest
+from lacvit.errors import InputError
+from lacvit.run_folder import RunFolder, read_json, write_json, write_toml
+from lacvit.shared import Shared
+from lacvit.training.logs import Progress
+
+FIGURES = "comparison.json"
+OURS = {"runs", "trials"}  # what there may be before the first figures
+PLACES = ("data.path", "data.root")
+
+
+def earlier_figures(output: Path) -> dict[str, Any]:
+    """The comparison that the folder holds; empty where there is none yet.
+
+    Raises:
+        InputError: the folder holds something else.
+    """
+    if not output.exists():
+        return {}
+    if not output.is_dir():
+        raise InputError(f"{output} is a file. Choose another folder with --output.")
+    if (output / FIGURES).exists():
+        figures: dict[str, Any] = read_json(output / FIGURES)
+        return figures
+    if any(not e.name.startswith(".") and e.name not in OURS for e in output.iterdir()):
+        raise InputError(
+            f"{output} holds files of something else. Choose an empty folder with --output."
+        )
+    return {}
+
+
+def fingerprint_of(given: Mapping[str, object], shared: Shared, progress: Progress) -> str:
+    """Of all images of the data, their classes and their splits, wherever they lie.
+
+    It is the one in ``data.json`` of a run on all of them.
+
+    Raises:
+        InputError: data that cannot be read.
+    """
+    settings = make_settings(recipe=given)
+    whole = settings.data.model_copy(
+        update={"shots": None, "folds": None, "fold": None, "fold_repeat": None}
+    )
+    splits = shared.splits(settings.model_copy(update={"data": whole}), progress)
+    fingerprint: str = split_manifest(splits)["fingerprint"]
+    return fingerprint
+
+
+def check_same(earlier: Mapping[str, Any], request: Request, data: str, fingerprint: str) -> None:
+    """A comparison goes on with the images, trials and budget that it began with, or not at all.
+
+    Raises:
+        InputError: it would be another one; what differs is said.
+    """
+    if not earlier:
+        return
+    output = request.output
+    known = earlier.get("fingerprint")
+    if (known is None and earlier.get("data") != data) or known not in (None, fingerprint):
+        there = earlier.get("data")
+        if there == data:
+            raise InputError(
+                f"The images of {data} have changed since the comparison in {output} began: "
+                f"runs on them would not compare with those that are there. Choose a new folder "
+                f"with --output, or bring the images back."
+            )
+        raise InputError(
+            f"{output} holds a comparison on {there!r}, not on {data!r}, whose images are others. "
+            f"Choose another folder with --output."
+        )
+    trials = (earlier.get("trials") or {}).get("each", 0)
+    budget = (earlier.get("budget") or {}).get("kind", "equal-images")
+    for flag, there, here in (
+        ("--trials", trials, request.trials),
+        ("--budget", budget, request.budget),
+    ):
+        if there != here:
+            raise InputError(
+                f"The comparison in {output} began with {flag} {there}, and this is {here}. "
+                f"Give {flag} {there} to go on, or choose a new folder with --output."
+            )
+
+
+def check_same_settings(runs: Sequence[PlannedRun]) -> None:
+    """A run that is there must be the one that would be made now.
+
+    Settings that either of them has not (of another version of lacvit) are let pass.
+
+    Raises:
+        InputError: a setting differs; the first run and what differs are named.
+    """
+    for run in runs:
+        folder = RunFolder(run.folder)
+        if not folder.status_file.exists():
+            continue
+        there = folder.status().get("request", {})
+        here = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in planning.request_of(run.settings).items()
+        }
+        differing = [
+            f"{key} is {there[key]!r} there, {here[key]!r} here"
+            for key in sorted(there.keys() & here.keys())
+            if there[key] != here[key] and key not in PLACES
+        ]
+        if differing:
+            raise InputError(
+                f"{run.folder} was run otherwise: {'; '.join(differing[:5])}. Runs compare only "
+                f"with the same settings: choose a new folder with --output."
+            )
+
+
+def follow_data(runs: Sequence[PlannedRun]) -> None:
+    """Tell runs that are there where the images lie now, so that they go on and show them."""
+    for run in runs:
+        folder = RunFolder(run.folder)
+        if not folder.environment.exists():
+            continue  # nothing to go on with
+        status = folder.status()
+        asked = planning.request_of(run.settings)
+        places = {key: asked[key] for key in PLACES if key in asked}
+        if places == {k: status["request"][k] for k in PLACES if k in status["request"]}:
+            continue
+        data = planning.anywhere(run.settings.data)
+        settings = folder.resolved_settings()
+        settings["data"] |= {"path": data.path, "root": data.root}
+        manifest = read_json(folder.data) | {"root": data.path, "set_root": data.root}
+        write_toml(folder.settings, settings)
+        write_json(folder.data, manifest)
+        others = {k: v for k, v in status["request"].items() if k not in PLACES}
+        folder.update_status(request=others | places)

@@ -1,0 +1,119 @@
+"""``--pick``: the method that validation prefers, kept as the comparison's model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from lacvit import pipeline
+from lacvit.comparison.answers import RunAnswers
+from lacvit.comparison.folds import out_of_fold
+from lacvit.comparison.plan import PlannedRun, Request, folder_name
+from lacvit.model import CARD
+from lacvit.run_folder import write_text
+from lacvit.shared import Shared
+from lacvit.training.logs import Progress
+
+Ended = Sequence[tuple[PlannedRun, RunAnswers]]
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The method of the highest mean validation accuracy, and its best run by validation."""
+
+    run: PlannedRun
+    mean: float
+    runs: int
+    means: Mapping[str, float]  # of every method of every cell, the highest first
+
+
+def choose(ended: Ended) -> Winner:
+    """Among equals the one that comes first. No test answer is looked at."""
+    kinds: dict[tuple[object, str], list[tuple[PlannedRun, float]]] = {}
+    for run, answers in ended:
+        found = kinds.setdefault((run.cell, run.method), [])
+        found.append((run, answers.validation_accuracy))
+    means = {kind: fmean(accuracy for _, accuracy in found) for kind, found in kinds.items()}
+    best = max(means, key=lambda kind: means[kind])  # the first of equals
+    run, _ = max(kinds[best], key=lambda pair: pair[1])
+    named = {
+        f"{found[0][0].method} ({found[0][0].cell.name})": means[kind]
+        for kind, found in kinds.items()
+    }
+    order = sorted(named, key=lambda name: -named[name])
+    return Winner(run, means[best], len(kinds[best]), {name: named[name] for name in order})
+
+
+def keep(request: Request, ended: Ended, shared: Shared, progress: Progress) -> dict[str, Any]:
+    """Copy the winner's model to ``model/`` of the comparison; what `comparison.json` says of it.
+
+    Where folds test in turn no run has seen all images, so the winner is trained once more, on
+    all of them.
+    """
+    winner = choose(ended)
+    run = winner.run
+    kind = "folds" if request.folds else "seeds"
+    why = (
+        f"{run.method} ({run.cell.name}) has the highest mean validation accuracy of the methods "
+        f"compared, {100 * winner.mean:.1f} % over {winner.runs} runs"
+    )
+    folder = run.folder
+    if request.folds:
+        folder = _train_on_all(request, run, shared, progress)
+        found = [answers for other, answers in ended if _kind(other) == _kind(run)]
+        why += (
+            ". This model was trained again on all images but those that validate, so none is "
+            f"left that could test it. {out_of_fold(found, request.folds)}"
+        )
+    else:
+        why += f"; this is its run of the highest validation accuracy, seed {run.seed}"
+    why += ". No test image had a say."
+    _copy(folder / "model", request.output / "model", why)
+    progress.message(f"Kept as {request.output / 'model'}: {why}")
+    return {
+        "method": run.method,
+        "cell": run.cell.name,
+        "backbone": run.cell.backbone,
+        "shots": run.cell.shots,
+        "seed": run.seed,
+        "folder": folder.relative_to(request.output).as_posix(),
+        "validation_accuracy": winner.mean,
+        "over": f"{winner.runs} {kind}",
+        "validation_accuracies": dict(winner.means),
+        "refitted_on_all": bool(request.folds),
+        "words": why,
+    }
+
+
+def _kind(run: PlannedRun) -> tuple[object, str]:
+    return run.cell, run.method
+
+
+def _train_on_all(request: Request, run: PlannedRun, shared: Shared, progress: Progress) -> Path:
+    """The run without folds and without a test split."""
+    data = run.settings.data.model_copy(
+        update={"folds": None, "fold": None, "fold_repeat": None, "test_fraction": 0.0}
+    )
+    settings = run.settings.model_copy(update={"data": data})
+    folder = request.output / "runs" / folder_name(run.cell, run.method, f"s{run.seed}-all")
+    asked = pipeline.Request(output=folder, report=False, test=False)
+    pipeline.train(settings, asked, progress=progress, shared=shared)
+    return folder
+
+
+def _copy(model: Path, place: Path, why: str) -> None:
+    """The whole model or none: it is made beside its place, then renamed."""
+    new, old = (place.with_name(f".{place.name}.{name}") for name in ("new", "old"))
+    for left_over in (new, old):
+        shutil.rmtree(left_over, ignore_errors=True)
+    shutil.copytree(model, new)
+    card = (new / CARD).read_text(encoding="utf-8")
+    write_text(new / CARD, f"{card}\n## How it was chosen\n\n{why}\n")
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)

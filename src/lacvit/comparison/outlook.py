@@ -1,0 +1,122 @@
+"""What lies ahead: how many runs, and how long they will take.
+
+A backbone is timed once; a run that has ended speaks for the others of its method and cell.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lacvit import planning
+from lacvit.comparison.plan import Cell, PlannedRun
+from lacvit.forecast import ImageSeconds, in_words, multiply, time_backbone
+from lacvit.run_folder import RunFolder
+from lacvit.shared import Shared
+from lacvit.staging import load_chosen
+from lacvit.training.logs import Progress
+
+Kind = tuple[Cell, str]  # runs of one cell and method differ by their seed alone
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A backbone, as far as a plan needs it."""
+
+    dim: int
+    seconds: ImageSeconds
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is known before anything has run."""
+
+    encoders: Mapping[str, Encoder]  # by the backbone's spec
+    seconds: Mapping[Kind, float]  # of one run, from timed steps
+
+
+def look_ahead(runs: Sequence[PlannedRun], shared: Shared, progress: Progress) -> Outlook:
+    """Time every backbone once, and multiply by what each kind of run does.
+
+    Raises:
+        InputError: data or a backbone that cannot be used.
+    """
+    encoders: dict[str, Encoder] = {}
+    seconds: dict[Kind, float] = {}
+    for spec in dict.fromkeys(run.cell.backbone for run in runs):
+        of_backbone = [run for run in runs if run.cell.backbone == spec]
+        backbone = load_chosen(of_backbone[0].settings)
+        timed = time_backbone(planning.resolve(of_backbone[0].settings, backbone), backbone)
+        encoders[spec] = Encoder(backbone.dim, timed)
+        for run in of_backbone:
+            if kind_of(run) not in seconds:
+                splits = shared.splits(run.settings, progress)
+                settings = planning.resolve(run.settings, backbone)
+                stages, evaluating = multiply(settings, splits, timed)
+                seconds[kind_of(run)] = sum(stage.seconds for stage in stages) + evaluating
+    return Outlook(encoders, seconds)
+
+
+def kind_of(run: PlannedRun) -> Kind:
+    """Cell and method of a run."""
+    return run.cell, run.method
+
+
+def has_ended(run: PlannedRun) -> bool:
+    """Whether nothing is left to do of it: it is finished, or a trial that diverged."""
+    status = _status(run)
+    return bool(status.get("finished") or status.get("diverged"))
+
+
+def _status(run: PlannedRun) -> Mapping[str, Any]:
+    folder = RunFolder(run.folder)
+    return folder.status() if folder.status_file.exists() else {}
+
+
+def expected_seconds(runs: Iterable[PlannedRun], outlook: Outlook) -> dict[Kind, float]:
+    """Of one run of each kind: what those that ended took, else what timed steps say."""
+    taken: dict[Kind, list[float]] = {}
+    for run in runs:
+        status = _status(run)
+        if status.get("finished") and status.get("seconds"):
+            taken.setdefault(kind_of(run), []).append(float(status["seconds"]))
+    own = {kind: statistics.median(found) for kind, found in taken.items()}
+    return {**outlook.seconds, **own}
+
+
+def remaining_seconds(runs: Sequence[PlannedRun], outlook: Outlook) -> float:
+    """Of all runs that have not ended."""
+    expected = expected_seconds(runs, outlook)
+    return sum(expected[kind_of(run)] for run in runs if not has_ended(run))
+
+
+def describe(
+    runs: Sequence[PlannedRun], trials: Sequence[PlannedRun], outlook: Outlook
+) -> list[str]:
+    """The plan, a line a cell below a line of all."""
+    everything = [*runs, *trials]
+    done = sum(map(has_ended, everything))
+    left = remaining_seconds(everything, outlook)
+    tried = f" and {len(trials)} trials" if trials else ""
+    source = "timed steps" if not done else "timed steps and the runs that have ended"
+    return [
+        f"{len(runs)} runs{tried}: {done} done, {len(everything) - done} to do; "
+        f"about {in_words(left)}, from {source}.",
+        *(
+            _cell_line(cell, [run for run in everything if run.cell == cell], outlook)
+            for cell in dict.fromkeys(run.cell for run in runs)
+        ),
+    ]
+
+
+def _cell_line(cell: Cell, runs: Sequence[PlannedRun], outlook: Outlook) -> str:
+    expected = expected_seconds(runs, outlook)
+    methods = dict.fromkeys(run.method for run in runs)
+    a_run = ", ".join(f"{name} {in_words(expected[cell, name])}" for name in methods)
+    done = sum(map(has_ended, runs))
+    return (
+        f"  {cell.name}: {done} of {len(runs)} done, about "
+        f"{in_words(remaining_seconds(runs, outlook))} to go ({a_run} a run)"
+    )

@@ -1,0 +1,66 @@
+"""What `lacvit train` does where nothing is said: the settings of `--method auto`, by regime.
+
+FIGURES
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Pretraining = Literal["labels", "none", "unknown"]
+
+# An encoder pretrained without labels has further to go, and takes twice the rate (search.csv).
+RATES: Mapping[Pretraining, float] = {"labels": 1.0, "none": 2.0, "unknown": 1.0}
+# Between 12 and 50 epochs of 500 images nothing moved beyond the noise of a run (docs/log.md); 60
+# steps at 10 images a class were enough for every arm.
+LEAST_EPOCHS, LEAST_STEPS, MOST_EPOCHS = 25, 60, 100
+
+# How names and formats of encoders that were pretrained without labels are marked, and what a name
+# says where labels came in later.
+WITHOUT_LABELS = ("mae", "mim", "data2vec", "beit", "dino", "jepa")
+WITH_LABELS = ("ft_in", "ft_22k", "finetune")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the default arm trains, and why so."""
+
+    epochs: int
+    rate: float  # times the automatic learning rate
+    fit_on: Literal["train", "all"]  # the images of the head's last fit
+    reason: str
+
+
+def choose(images: int, batch_size: int, pretraining: Pretraining) -> Choice:
+    """How the default arm trains, from the number of training images and the kind of encoder.
+
+    Validation images go into the head's last fit at every size: the fewer there are, the more they
+    are worth (3 to 5 points at 10 and 50 a class), and nowhere did it lose.
+    """
+    steps = math.ceil(images / batch_size)
+    epochs = min(MOST_EPOCHS, max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps)))
+    kind = {
+        "labels": "pretrained with labels",
+        "none": "pretrained without labels",
+        "unknown": "whose pretraining its name does not tell",
+    }[pretraining]
+    reason = (
+        f"{epochs} epochs for {images:,} training images, the rate for an encoder {kind}, and a "
+        f"head that is fitted on validation images too, once they have chosen its strength"
+    )
+    return Choice(epochs, RATES[pretraining], "all", reason)
+
+
+def pretraining_of(spec: str, file_format: str) -> Pretraining:
+    """What an encoder was pretrained with, as far as its name or its file's format tells."""
+    # A file's name and folder may say anything; its format says what was recognised in it.
+    text = (file_format if spec.startswith("file:") else spec).lower()
+    if any(mark in text for mark in WITH_LABELS):
+        return "labels"
+    if any(mark in text for mark in WITHOUT_LABELS):
+        return "none"
+    known = spec == "pico" or spec.startswith("timm:") or file_format in ("deit", "npz")
+    return "labels" if known else "unknown"

@@ -1,0 +1,69 @@
+"""`--method auto`: what is chosen for so many images and such an encoder, what the user keeps."""
+
+import pytest
+
+from lacvit import planning, regime
+from lacvit.backbones import load_backbone
+from lacvit.config import make_settings
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs"), [(20, 60), (100, 60), (128, 60), (129, 30), (500, 25), (50_000, 25)]
+)
+def test_few_images_are_shown_more_often(images: int, epochs: int) -> None:
+    assert regime.choose(images, 128, "labels").epochs == epochs
+
+
+def test_small_batches_need_no_more_epochs() -> None:
+    assert regime.choose(100, 10, "labels").epochs == 25
+    assert regime.choose(3, 1, "labels").epochs == 25
+
+
+@pytest.mark.parametrize(
+    ("spec", "file_format", "expected"),
+    [
+        ("pico", "safetensors", "labels"),
+        ("timm:vit_small_patch16_224.augreg_in21k", "timm", "labels"),
+        ("timm:vit_base_patch16_224.mae", "timm", "none"),
+        ("timm:vit_small_patch14_dinov2.lvd142m", "timm", "none"),
+        ("timm:beit_base_patch16_224.in22k_ft_in22k_in1k", "timm", "labels"),
+        ("timm:vit_base_patch16_224.mae_in1k_ft_in1k", "timm", "labels"),
+        ("hf:facebook/vit-mae-base", "transformers vit_mae", "none"),
+        ("hf:someone/encoder", "transformers vit", "unknown"),
+        ("file:/dinosaurs/weights.pth", "deit", "labels"),
+        ("file:/weights.pth", "simmim", "none"),
+        ("run:/runs/one", "lacvit", "unknown"),
+    ],
+)
+def test_the_kind_of_pretraining(spec: str, file_format: str, expected: str) -> None:
+    assert regime.pretraining_of(spec, file_format) == expected
+
+
+def test_an_encoder_without_labels_learns_twice_as_fast() -> None:
+    assert regime.choose(500, 128, "none").rate == 2 * regime.choose(500, 128, "labels").rate
+
+
+def test_auto_is_settled_for_the_images_and_said() -> None:
+    settings, said = planning.settle_method(make_settings(), load_backbone("pico"), 100)
+    assert settings.method == "joint-refit"
+    assert settings.contrastive.epochs == 60
+    assert settings.joint.lr == pytest.approx(1e-3)
+    assert settings.head.fit_on == "all"
+    assert len(said) == 1
+    assert "60 epochs for 100 training images" in said[0]
+
+
+def test_what_was_set_stays() -> None:
+    given = make_settings(
+        flags={"contrastive.epochs": 7, "joint.lr": 0.5},
+        assignments=[("head.fit_on", "train")],
+    )
+    settings, _ = planning.settle_method(given, load_backbone("pico"), 100)
+    assert settings.contrastive.epochs == 7
+    assert settings.joint.lr == 0.5
+    assert settings.head.fit_on == "train"
+
+
+def test_a_method_that_was_named_is_left_as_published() -> None:
+    given = make_settings(flags={"method": "lacvit"})
+    assert planning.settle_method(given, load_backbone("pico"), 100) == (given, [])
