@@ -166,6 +166,13 @@ def _run(
         raise typer.Exit(1)
 
 
+def _tested(figures: Any, cell: Any) -> str:
+    times = len(cell["seeds"])
+    if figures["design"] == "folds":
+        return f"{cell['images']:,} images, {times} repeats of {figures['folds']} folds"
+    return f"{cell['images']:,} test images, {times} seeds"
+
+
 def _show(figures: Any) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -177,7 +184,7 @@ def _show(figures: Any) -> None:
             "Accuracy@1",
             "95 % interval",
             "least to most",
-            title=f"{cell['name']}: {cell['images']:,} test images, {len(cell['seeds'])} seeds",
+            title=f"{cell['name']}: {_tested(figures, cell)}",
             title_justify="left",
         )
         for method in cell["methods"]:
