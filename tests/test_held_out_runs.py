@@ -20,6 +20,7 @@ def train(data: Path, output: Path, **more: object) -> RunFolder:
     given = {
         "data.path": str(data),
         "backbone.spec": "pico",
+        "method": "lacvit",
         "contrastive.epochs": 1,
         "precision": "fp32",
         "workers": 1,
