@@ -2,7 +2,7 @@
 
 import pytest
 
-from lacvit.arms import ARMS, DEFAULT_ARM, find_arm
+from lacvit.arms import ARMS, DEFAULT_ARM, automatic_arm, find_arm
 from lacvit.errors import InputError
 
 STAGES = {
@@ -46,3 +46,16 @@ def test_another_name_is_refused_with_all_names() -> None:
     lines = str(refused.value).splitlines()
     assert lines[0] == "There is no method 'lacvitt'. Choose one of:"
     assert [line.split()[0] for line in lines[1:]] == list(STAGES)
+
+
+@pytest.mark.parametrize(
+    ("keys", "name"),
+    [
+        ((), "joint-refit"),
+        (("seed", "head.solver", "joint.lr"), "joint-refit"),
+        (("contrastive.epochs",), "joint-refit"),
+        (("contrastive.micro_batch", "seed"), "lacvit"),
+    ],
+)
+def test_who_sets_the_contrastive_stage_means_lacvit(keys: tuple[str, ...], name: str) -> None:
+    assert automatic_arm(keys) == name

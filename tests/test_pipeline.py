@@ -314,15 +314,18 @@ def test_max_time_shortens_the_schedule(digits: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({"backbone.spec": "pico"}, "pets-lacvit-pico-s0"),
+        ({"backbone.spec": "pico"}, "pets-joint-refit-pico-s0"),
         (
             {"backbone.spec": "pico", "method": "cross-entropy", "seed": 3},
             "pets-cross-entropy-pico-s3",
         ),
-        ({"backbone.spec": "timm:vit_tiny.augreg"}, "pets-lacvit-timm-vit_tiny.augreg-s0"),
-        ({"backbone.spec": "file:/a/mae.pth?heads=3"}, "pets-lacvit-mae-s0"),
-        ({"backbone.spec": "hf:facebook/vit-mae-base"}, "pets-lacvit-hf-facebook-vit-mae-base-s0"),
-        ({"backbone.spec": "hf:/home/me/mine"}, "pets-lacvit-mine-s0"),
+        ({"backbone.spec": "timm:vit_tiny.augreg"}, "pets-joint-refit-timm-vit_tiny.augreg-s0"),
+        ({"backbone.spec": "file:/a/mae.pth?heads=3"}, "pets-joint-refit-mae-s0"),
+        (
+            {"backbone.spec": "hf:facebook/vit-mae-base"},
+            "pets-joint-refit-hf-facebook-vit-mae-base-s0",
+        ),
+        ({"backbone.spec": "hf:/home/me/mine"}, "pets-joint-refit-mine-s0"),
     ],
 )
 def test_default_output(changes: dict[str, object], name: str) -> None:

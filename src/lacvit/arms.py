@@ -6,13 +6,14 @@ An arm is a list of stages and what it changes in the settings; there is no othe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from lacvit.errors import InputError
 
 DEFAULT_ARM = "joint-refit"  # what `--method auto` trains, with the settings of `regime`
+PUBLISHED_ARM = "lacvit"  # what it trains where a setting of the contrastive stage is given
 UNTOUCHED = "untouched"  # the pretrained encoder, where encoders go by their last stage
 
 
@@ -106,6 +107,15 @@ ARMS: dict[str, Arm] = {
         MappingProxyType({"contrastive.loss": "npair"}),
     ),
 }
+
+
+def automatic_arm(keys: Iterable[str]) -> str:
+    """The arm that ``--method auto`` means beside settings of these dotted keys.
+
+    Who sets the contrastive stage means the method that has it; its epochs are every arm's budget.
+    """
+    contrasts = any(k.startswith("contrastive.") and k != "contrastive.epochs" for k in keys)
+    return PUBLISHED_ARM if contrasts else DEFAULT_ARM
 
 
 def find_arm(name: str) -> Arm:

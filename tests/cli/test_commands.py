@@ -88,7 +88,7 @@ def test_dry_run_writes_nothing(
     output = tmp_path / "run"
     argv = ["train", str(digits), "--output", str(output), "--dry-run", "--quiet"]
     assert exit_code([*argv, "--set", "precision=fp32"]) == 0
-    assert "Stage contrastive: 100 epochs" in capsys.readouterr().out
+    assert "Stage joint: 60 epochs" in capsys.readouterr().out
     assert not output.exists()
 
 
@@ -142,7 +142,7 @@ def test_evaluate_uses_every_image_of_a_folder_without_splits(
         (["train", "DIGITS", "--set", "nonsense"], "--set takes section.key=value"),
         (["train", "DIGITS", "--recipe", "none.toml"], "There is no recipe none.toml"),
         (["train", "DIGITS", "--max-time", "soon"], "--max-time is 'soon'"),
-        (["train", "DIGITS", "--lr", "-1"], "contrastive.lr = -1.0"),
+        (["train", "DIGITS", "--lr", "-1"], "joint.lr = -1.0"),
         (["train", "DIGITS", "--image-size", "64"], "pico sees 32 x 32 pixels, not 64"),
         (["train", "DIGITS", "--trainable", "last-99"], "more blocks than the"),
         (

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lacvit.arms import ARMS, DEFAULT_ARM
+from lacvit.arms import ARMS, DEFAULT_ARM, automatic_arm
 from lacvit.config import describe, make_settings, parse_assignment, read_recipe
 from lacvit.errors import InputError
 
@@ -131,7 +131,9 @@ def _encoder_stage(
 ) -> str:
     """Which stage ``--lr`` and ``--batch-size`` speak of: the first that trains the encoder."""
     name = method or dict(assignments).get("method") or recipe.get("method") or "auto"
-    arm = ARMS.get(str(name), ARMS[DEFAULT_ARM])
+    if name == "auto":
+        name = automatic_arm([*dict(assignments), *recipe])
+    arm = ARMS.get(str(name), ARMS[DEFAULT_ARM])  # a wrong name is refused with all other faults
     return next((stage for stage in arm.stages if stage != "head"), "contrastive")
 
 

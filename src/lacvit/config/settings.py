@@ -203,8 +203,7 @@ class HeadSettings(Settings):
     )
     fit_on: Literal["train", "all"] = Field(
         "train",
-        description="images of the last fit (exact): training ones, or validation ones too, once "
-        "they have chosen the strength",
+        description="images of the last fit: train, or all: validation too, once it has chosen",
     )
     epochs: Count | Auto = Field(
         "auto", description="iterations at most (exact, auto 1000) or epochs (sgd, auto 100)"

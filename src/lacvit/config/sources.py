@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from lacvit.arms import DEFAULT_ARM, Arm, find_arm
+from lacvit.arms import PUBLISHED_ARM, Arm, automatic_arm, find_arm
 from lacvit.config.settings import RunSettings
 from lacvit.errors import InputError
 
@@ -119,6 +119,8 @@ def make_settings(
     overrides: Mapping[str, object] = {}
     try:
         name, arm = _arm(given)
+        if name == PUBLISHED_ARM:
+            given["method"] = name
         overrides = arm.overrides
         faults += _unusable(name, arm, given, [k for k in assigned | flags if k in known])
         faults += _another_loss(name, arm, given)
@@ -138,7 +140,7 @@ def make_settings(
 
 def _arm(given: Mapping[str, object]) -> tuple[str, Arm]:
     name = str(given.get("method", "auto"))
-    name = DEFAULT_ARM if name == "auto" else name
+    name = automatic_arm(given) if name == "auto" else name
     return name, find_arm(name)
 
 
@@ -188,7 +190,7 @@ def _another_loss(name: str, arm: Arm, given: Mapping[str, object]) -> list[str]
         return []
     return [
         f"{key} is {given[key]!r}, and --method {name} is the method with {arm.overrides[key]!r}; "
-        f"leave {key} out, or use --method lacvit, which takes any loss."
+        f"leave {key} out, or use --method {PUBLISHED_ARM}, which takes any loss."
     ]
 
 
