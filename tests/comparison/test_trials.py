@@ -1,0 +1,143 @@
+"""Trials, equal time and the kept model of a comparison: chosen on validation images alone."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from digit_folders import write_split_folder
+from lacvit import pipeline
+from lacvit.comparison import Request, compare
+from lacvit.comparison.trials import TRIAL_SEED, best_of, candidates
+from lacvit.errors import InputError
+from lacvit.model import load
+
+METHODS = ("linear-probe", "cross-entropy")
+GIVEN = {"contrastive.epochs": 1, "precision": "fp32", "workers": 1}
+SIZES = {"train": 6, "val": 5, "test": 8}
+
+
+def request(output: Path, **changes: object) -> Request:
+    common = {"methods": METHODS, "backbones": ("pico",), "seeds": 1, "trials": 2, "pick": True}
+    return Request(output=output, **(common | changes))  # type: ignore[arg-type]
+
+
+def test_candidates_are_a_function_of_the_method_alone() -> None:
+    first = candidates("lacvit", 8)
+    assert first == candidates("lacvit", 8) == candidates("lacvit", 9)[:8]
+    assert len({candidate.name for candidate in first}) == 8
+    assert first[0].name == "as it is"
+    assert [c.rate for c in first[:5]] == [1, 0.5, 2, 4, 0.25]
+    assert all(not c.changes for c in first[:5])
+    assert all(c.changes for c in first[5:])
+
+
+def test_what_the_user_set_is_not_tried() -> None:
+    fixed = {"contrastive.lr", "contrastive.temperature"}
+    found = candidates("lacvit", 3, fixed)
+    assert all(c.rate == 1 and not set(c.changes) & fixed for c in found)
+    with pytest.raises(InputError, match="lacvit has 3 settings to try beside those"):
+        candidates("lacvit", 4, fixed)
+
+
+def test_a_probe_has_no_trials_and_the_first_of_equals_wins() -> None:
+    assert candidates("linear-probe", 4) == ()
+    assert best_of([0.5, 0.75, 0.75]) == 1
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The same comparison twice; in the second the test images bear one another's labels."""
+    folder = tmp_path_factory.mktemp("trials")
+    outputs = []
+    for name in ("as they are", "permuted"):
+        data = write_split_folder(folder / name / "digits", SIZES)
+        if name == "permuted":
+            classes = sorted((data / "test").iterdir())
+            names = [path.name for path in classes]
+            moved = [path.rename(path.with_name(f"moved {path.name}")) for path in classes]
+            for path, other in zip(moved, [*names[1:], names[0]], strict=True):
+                path.rename(path.with_name(other))
+        outputs.append(folder / name / "out")
+        compare({**GIVEN, "data.path": str(data)}, request(outputs[-1]))
+    return outputs
+
+
+def figures(output: Path) -> dict[str, dict[str, object]]:
+    return json.loads((output / "comparison.json").read_text())  # type: ignore[no-any-return]
+
+
+def test_no_test_label_has_a_say(two: list[Path]) -> None:
+    plain, permuted = (figures(output) for output in two)
+    accuracies = [f["cells"][0]["methods"][0]["accuracy"] for f in (plain, permuted)]  # type: ignore[index]
+    assert accuracies[0] != accuracies[1]
+    for key in ("method", "validation_accuracies", "seed"):
+        assert plain["picked"][key] == permuted["picked"][key]
+    chosen = [[(t["method"], t["chosen"]) for t in f["trials"]["tried"]] for f in (plain, permuted)]  # type: ignore[attr-defined]
+    assert chosen[0] == chosen[1]
+    weights = [load_file(output / "model" / "model.safetensors") for output in two]
+    assert all(np.array_equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_a_trial_reads_no_test_image_and_keeps_no_weights(two: list[Path]) -> None:
+    trials = sorted((two[0] / "trials").iterdir())
+    assert [path.name for path in trials] == ["cross-entropy-pico-t0", "cross-entropy-pico-t1"]
+    for path in trials:
+        assert set(json.loads((path / "evaluation" / "metrics.json").read_text())) == {"validation"}
+        assert not (path / "evaluation" / "predictions.parquet").exists()
+        assert not (path / "model").exists()
+        assert f"seed = {TRIAL_SEED}\n" in (path / "settings.toml").read_text()
+
+
+def test_the_kept_model_loads_from_the_comparison(two: list[Path]) -> None:
+    image = next((two[0].parent / "digits" / "test").rglob("*.png"))
+    assert len(load(two[0]).predict([image])) == 1
+    assert "validation" in (two[0] / "model" / "README.md").read_text()
+
+
+def test_once_more_trains_nothing(two: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a run that has ended was begun again")
+
+    monkeypatch.setattr(pipeline, "train", refuse)
+    given = {**GIVEN, "data.path": str(two[0].parent / "digits")}
+    before = figures(two[0])
+    assert compare(given, request(two[0])).figures["picked"] == before["picked"]
+
+
+def test_equal_time_is_decided_once(tmp_path: Path) -> None:
+    data = write_split_folder(tmp_path / "digits", SIZES)
+    given = {**GIVEN, "data.path": str(data), "contrastive.epochs": 2}
+    asked = request(
+        tmp_path / "out",
+        methods=("lacvit", "cross-entropy"),
+        trials=0,
+        pick=False,
+        budget="equal-time",
+    )
+    first = compare(given, asked).figures["budget"]
+    assert first["kind"] == "equal-time"
+    assert first["cells"][0]["reference"] == "lacvit"
+    epochs = first["cells"][0]["epochs"]["cross-entropy"]["cross_entropy"]
+    settings = (tmp_path / "out" / "runs" / "cross-entropy-pico-s0" / "settings.toml").read_text()
+    assert f"epochs = {epochs}\n" in settings.split("[cross_entropy]")[1]
+    assert compare(given, asked).figures["budget"] == first
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"trials": -1}, "--trials is -1"),
+        ({"trials": 1000}, "settings to try"),
+        ({"budget": "equal-fun"}, "give equal-images or equal-time"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(
+    changes: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    data = write_split_folder(tmp_path / "digits", SIZES)
+    with pytest.raises(InputError, match=said):
+        compare({**GIVEN, "data.path": str(data)}, request(tmp_path / "out", **changes))
+    assert not (tmp_path / "out").exists()
