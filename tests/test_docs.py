@@ -1,8 +1,9 @@
-"""The Python of the documentation runs, and prints what the page says that it prints."""
+"""The Python of the documentation prints what the page says; its tables are the committed figures."""
 
 import contextlib
 import io
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,14 @@ def test_examples_print_what_the_page_says(page):
         with contextlib.redirect_stdout(printed):
             exec(compile("\n" * line + example["code"], page, "exec"), names)
         assert printed.getvalue() == (example["printed"] or ""), f"{page}, line {line}"
+
+
+def test_tables_are_those_of_the_committed_figures(monkeypatch):
+    root = DOCS.parent
+    monkeypatch.syspath_prepend(str(root / "experiments"))
+    sys.modules.pop("tables", None)
+    import tables
+
+    for document, made in tables.all_tables().items():
+        text = (root / document).read_text(encoding="utf-8")
+        assert [table.splitlines()[0] for table in made if table not in text] == [], document

@@ -10,10 +10,21 @@ from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from lacvit.errors import InputError
 
 Precision = Literal["fp32", "bf16"]
+# A head on 1,797 x 128 on two cores: 0.9 s by one thread, 7.6 s by two, which wait for one another.
+ONE_THREAD_BELOW = 2**22
+
+
+def threads_for(elements: int) -> AbstractContextManager[object]:
+    """As many threads for NumPy and SciPy as arrays of so many elements are worth."""
+    limits: AbstractContextManager[object] = threadpool_limits(
+        1 if elements < ONE_THREAD_BELOW else None
+    )
+    return limits
 
 
 def find_device(name: str) -> torch.device:

@@ -107,7 +107,7 @@ def settle_method(
         rate = choice.rate * automatic_learning_rate(joint.optimizer, backbone.dim, lora=lora)
         changes["joint"] = joint.model_copy(update={"lr": rate})
     if "fit_on" not in head.model_fields_set and head.solver == "exact":
-        changes["head"] = head.model_copy(update={"fit_on": choice.fit_on})
+        changes["head"] = head.model_copy(update={"fit_on": regime.FIT_ON})
     said = f"Method: {DEFAULT_ARM}, with {choice.reason}, where nothing else is set."
     return settings.model_copy(update=changes), [said]
 

@@ -26,8 +26,11 @@ Pretraining = Literal["labels", "none", "unknown"]
 # An encoder pretrained without labels has further to go, and takes twice the rate (search.csv).
 RATES: Mapping[Pretraining, float] = {"labels": 1.0, "none": 2.0, "unknown": 1.0}
 # Between 12 and 50 epochs of 500 images nothing moved beyond the noise of a run (docs/log.md); 60
-# steps at 10 images a class were enough for every arm.
-LEAST_EPOCHS, LEAST_STEPS, MOST_EPOCHS = 25, 60, 100
+# steps are what every arm had at 10 images a class.
+LEAST_EPOCHS, LEAST_STEPS = 25, 60
+# The images of the head's last fit: the fewer there are, the more validation images are worth in it
+# (1 to 4 points at 10 and 50 a class), and nowhere did it lose.
+FIT_ON = "all"
 
 # How names and formats of encoders that were pretrained without labels are marked, and what a name
 # says where labels came in later.
@@ -41,18 +44,13 @@ class Choice:
 
     epochs: int
     rate: float  # times the automatic learning rate
-    fit_on: Literal["train", "all"]  # the images of the head's last fit
     reason: str
 
 
 def choose(images: int, batch_size: int, pretraining: Pretraining) -> Choice:
-    """How the default arm trains, from the number of training images and the kind of encoder.
-
-    Validation images go into the head's last fit at every size: the fewer there are, the more they
-    are worth (3 to 5 points at 10 and 50 a class), and nowhere did it lose.
-    """
+    """How the default arm trains, from the number of training images and the kind of encoder."""
     steps = math.ceil(images / batch_size)
-    epochs = min(MOST_EPOCHS, max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps)))
+    epochs = max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps))
     kind = {
         "labels": "pretrained with labels",
         "none": "pretrained without labels",
@@ -62,7 +60,7 @@ def choose(images: int, batch_size: int, pretraining: Pretraining) -> Choice:
         f"{epochs} epochs for {images:,} training images, the rate for an encoder {kind}, and a "
         f"head that is fitted on validation images too, once they have chosen its strength"
     )
-    return Choice(epochs, RATES[pretraining], "all", reason)
+    return Choice(epochs, RATES[pretraining], reason)
 
 
 def pretraining_of(spec: str, file_format: str) -> Pretraining:

@@ -78,8 +78,11 @@ class Shared:
             compute.evaluation_batch,
             str(compute.device),
         )
-        make = lambda: encode_images(images, untouched(), compute)  # noqa: E731
-        return self._once(key, make, lambda features: features.nbytes)
+
+        def encoded() -> np.ndarray:
+            return encode_images(images, untouched(), compute)
+
+        return self._once(key, encoded, lambda features: features.nbytes)
 
     def _once(self, key: Hashable, make: Callable[[], T], size: Callable[[T], int]) -> T:
         if key in self._kept:

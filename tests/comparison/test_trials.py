@@ -1,7 +1,9 @@
 """Trials, equal time and the kept model of a comparison: chosen on validation images alone."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +21,9 @@ GIVEN = {"contrastive.epochs": 1, "precision": "fp32", "workers": 1}
 SIZES = {"train": 6, "val": 5, "test": 8}
 
 
-def request(output: Path, **changes: object) -> Request:
-    common = {"methods": METHODS, "backbones": ("pico",), "seeds": 1, "trials": 2, "pick": True}
-    return Request(output=output, **(common | changes))  # type: ignore[arg-type]
+def request(output: Path, **changes: Any) -> Request:
+    common = Request(output, METHODS, backbones=("pico",), seeds=1, trials=2, pick=True)
+    return replace(common, **changes)
 
 
 def test_candidates_are_a_function_of_the_method_alone() -> None:
@@ -65,20 +67,24 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return outputs
 
 
-def figures(output: Path) -> dict[str, dict[str, object]]:
-    return json.loads((output / "comparison.json").read_text())  # type: ignore[no-any-return]
+def figures(output: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((output / "comparison.json").read_text())
+    return found
 
 
 def test_no_test_label_has_a_say(two: list[Path]) -> None:
     plain, permuted = (figures(output) for output in two)
-    accuracies = [f["cells"][0]["methods"][0]["accuracy"] for f in (plain, permuted)]  # type: ignore[index]
-    assert accuracies[0] != accuracies[1]
+    accuracy, other = (f["cells"][0]["methods"][0]["accuracy"] for f in (plain, permuted))
+    assert accuracy != other
     for key in ("method", "validation_accuracies", "seed"):
         assert plain["picked"][key] == permuted["picked"][key]
-    chosen = [[(t["method"], t["chosen"]) for t in f["trials"]["tried"]] for f in (plain, permuted)]  # type: ignore[attr-defined]
-    assert chosen[0] == chosen[1]
-    weights = [load_file(output / "model" / "model.safetensors") for output in two]
-    assert all(np.array_equal(weights[0][key], weights[1][key]) for key in weights[0])
+    chosen, others = (
+        [(tried["method"], tried["chosen"]) for tried in f["trials"]["tried"]]
+        for f in (plain, permuted)
+    )
+    assert chosen == others
+    weights, others = (load_file(output / "model" / "model.safetensors") for output in two)
+    assert all(np.array_equal(weights[key], others[key]) for key in weights)
 
 
 def test_a_trial_reads_no_test_image_and_keeps_no_weights(two: list[Path]) -> None:

@@ -28,29 +28,13 @@ def pages(browser, tmp_path_factory):
 
 
 @pytest.fixture
-def opened(browser, pages):
-    """Opens a page; at the end nothing may have gone wrong in it."""
-    faults = []
-    contexts = []
-
-    def look(request):
-        if not request.url.startswith(("file:", "data:")):
-            faults.append(f"request: {request.url}")
+def opened(watched, pages):
+    """Opens a page by name."""
 
     def open_page(name, width=1280, scheme="light"):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: faults.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
-        page.on("request", look)
-        page.goto(pages(name).as_uri())
-        return page
+        return watched(pages(name).as_uri(), width, scheme)
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert faults == []
+    return open_page
 
 
 def overflow(page):

@@ -27,28 +27,13 @@ def data(page_path):
 
 
 @pytest.fixture
-def opened(browser, page_path):
-    """Opens the page; at the end nothing may have gone wrong in it."""
-    faults, contexts = [], []
-
-    def look(request):
-        if not request.url.startswith(("file:", "data:", "blob:")):
-            faults.append(f"request: {request.url}")
+def opened(watched, page_path):
+    """Opens the page, which makes its downloads itself."""
 
     def open_page(width=1280, scheme="light"):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: faults.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
-        page.on("request", look)
-        page.goto(page_path.as_uri())
-        return page
+        return watched(page_path.as_uri(), width, scheme, allowed=("file:", "data:", "blob:"))
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert faults == []
+    return open_page
 
 
 def drawn(page, selector):

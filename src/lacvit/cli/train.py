@@ -51,7 +51,7 @@ def train(
             "contrastive.epochs",
             "--epochs",
             text="Passes of the encoder's training: N epochs of all views with lacvit, and as "
-            "many images for cross-entropy [default: 100; 25 to 100 with auto]",
+            "many images for cross-entropy [default: 100; auto: 25 to 60 by the number of images]",
         ),
     ] = None,
     head_epochs: Annotated[int | None, _option("head.epochs", "--head-epochs")] = None,

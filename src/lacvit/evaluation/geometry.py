@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from lacvit.devices import threads_for
 from lacvit.errors import InputError
 from lacvit.metrics.estimate import sampled_rows
 from lacvit.metrics.geometry import LinearHead, geometry
@@ -21,10 +21,9 @@ from lacvit.metrics.verdict import isotropy_verdict
 
 Array = npt.NDArray[Any]
 
-# Neighbours cost the product of both: 1.2 s an encoder for 5,000 x 128 on one core, 5 for 10,000.
+# Neighbours cost the product of both: 2 s an encoder for 5,000 x 128 on one core, four times that
+# for 10,000.
 MOST_TEST, MOST_TRAIN = 5_000, 20_000
-# As in training/head.py: on small arrays two threads wait for one another.
-ONE_THREAD_BELOW = 2**22
 
 TRAINED_BY = {
     "contrastive": "contrastive training",
@@ -68,7 +67,7 @@ def measure_embeddings(
     names = list(embeddings)
     before_ND = embeddings[names[0]].test_ND[test]
     found: dict[str, dict[str, Any]] = {}
-    with threadpool_limits(1 if before_ND.size < ONE_THREAD_BELOW else None):
+    with threads_for(before_ND.size):
         for name, embedding in embeddings.items():
             last = name == names[-1]
             found[name] = _measured(

@@ -16,11 +16,10 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from lacvit.arms import UNTOUCHED
 from lacvit.errors import InputError
 from lacvit.report.record import Floats, Integers
 from lacvit.run_folder import read_json
-
-UNTOUCHED = "untouched"
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lacvit.report.arm_runs import UNTOUCHED, ArmRun
+from lacvit.arms import UNTOUCHED
+from lacvit.report.arm_runs import ArmRun
 from lacvit.report.charts import Axis, Chart, Series
 from lacvit.report.projection import Plane, planes
 from lacvit.report.record import Floats, Integers
+from lacvit.report.words import FEATURES
 
 TSNE_POINTS = 1_000
 BINS = 50
@@ -48,7 +50,7 @@ def embeddings(arms: Sequence[ArmRun]) -> list[Embedding]:
     found: list[Embedding] = []
     for arm in arms:
         if UNTOUCHED in arm.features and not found:
-            found.append(Embedding("", "Pretrained, untouched", arm.features[UNTOUCHED]))
+            found.append(Embedding("", FEATURES[UNTOUCHED], arm.features[UNTOUCHED]))
     return found + [
         Embedding(arm.method, arm.method, arm.features[arm.encoder]) for arm in arms if arm.encoder
     ]

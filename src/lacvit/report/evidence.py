@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from lacvit.report import evidence_plots as plots
-from lacvit.report.measures import GEOMETRY, QUALITY
+from lacvit.report.measures import ERROR, GEOMETRY, QUALITY
 from lacvit.report.panels import Panel, svg_of, titled, with_title, write_png
 from lacvit.report.record import Embeddings, EvaluationRecord
 from lacvit.report.words import FEATURES, MINUS, percent
@@ -18,7 +18,6 @@ SCORES = {
     "brier": ("Brier score", "Squared error of all probabilities; 0 is best, 2 sure and wrong."),
     "nll": ("Log loss", "Mean surprise at the label, in nats; 0 is best."),
 }
-ERROR = "_error"  # of a figure that rests on a sample; it stands in the file
 
 
 @dataclass(frozen=True)

@@ -8,29 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lacvit.report.arm_runs import UNTOUCHED
+from lacvit.arms import UNTOUCHED
+from lacvit.report.measures import ERROR, GEOMETRY, QUALITY
 from lacvit.run_folder import read_json
 
-# What is said of a measure; one that is not named here goes by its own name.
-MEASURES = {
-    "mean_cosine": "Mean cosine",
-    "mean_cosine_centred": "Mean cosine, centred",
-    "cosine_within": "Mean cosine within classes",
-    "cosine_between": "Mean cosine between classes",
-    "iso_score": "IsoScore",
-    "iso_score_within": "IsoScore within classes",
-    "iso_score_star": "IsoScore*",
-    "effective_rank": "Effective rank",
-    "rank_me": "RankMe",
-    "participation_ratio": "Participation ratio",
-    "alignment": "Alignment",
-    "uniformity": "Uniformity",
-    "cdnv": "CDNV",
-    "hubness_skewness": "Hubness, skewness",
-    "cka": "CKA to the pretrained encoder",
-    "silhouette": "Silhouette",
-}
-ERROR = "_error"  # of a sampled measure; it stands in the file
+TITLES = {name: title for name, (title, _) in (GEOMETRY | QUALITY).items()}
 
 
 @dataclass(frozen=True)
@@ -75,7 +57,7 @@ def read_geometry(folder: Path, cell: Mapping[str, Any]) -> GeometryTable | None
         if isinstance(value, int | float) and not name.endswith(ERROR)
     )
     rows = tuple(
-        (group, MEASURES.get(name, name), tuple(_mean(found[c], group, name) for c in columns))
+        (group, TITLES.get(name, name), tuple(_mean(found[c], group, name) for c in columns))
         for group, name in sorted(names, key=lambda pair: pair[0])
     )
     return GeometryTable(tuple(columns), rows, tuple(verdicts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+ERROR = "_error"  # ends the name of the standard error beside a figure that rests on a sample
 # name -> (title, explanation). `quality` figures are shares; all others are plain numbers.
 GEOMETRY: dict[str, tuple[str, str]] = {
     "mean_cosine": (

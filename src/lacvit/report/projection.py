@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.manifold import TSNE
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from lacvit.report.record import Floats, Integers
 

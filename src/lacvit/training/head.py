@@ -17,13 +17,12 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from lacvit.backbones.backbone import Backbone
 from lacvit.config import HeadSettings
 from lacvit.data.batches import ViewPlan, epoch_order, share, view_batches
-from lacvit.devices import autocast
+from lacvit.devices import autocast, threads_for
 from lacvit.distributed import rank_of, size_of
 from lacvit.training.heads import (
     correct,
@@ -41,8 +40,6 @@ from lacvit.training.optim import ParameterGroup
 
 EXACT_ITERATIONS = 1000
 SGD_EPOCHS = 100
-# 1,797 x 128 on two cores: 0.9 s by one thread, 7.6 s by two, which wait for one another.
-ONE_THREAD_BELOW = 2**22
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def fit_exact_head(
     # From the strongest penalty down, each solution is where the next one starts: a third fewer
     # iterations. The model is one object throughout, so the best one is a copy.
     model = LogisticRegression(max_iter=iterations, warm_start=True)
-    with threadpool_limits(1 if x.size < ONE_THREAD_BELOW else None), warnings.catch_warnings():
+    with threads_for(x.size), warnings.catch_warnings():
         # Not converging within the user's own bound is recorded in `iterations`.
         warnings.simplefilter("ignore", ConvergenceWarning)
         for strength in sorted(strengths):

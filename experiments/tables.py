@@ -1,0 +1,177 @@
+"""The tables of docs/results.md and README.md, from the committed lines of grid.py.
+
+Command:  python experiments/tables.py
+Result:   Markdown on standard output; tests/test_docs.py finds every table in the documents.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+RESULTS = Path(__file__).parent / "results"
+CELLS = ("cifar10 at 10", "cifar10 at 50", "cifar100 at 10", "flowers102")
+BACKBONES = ("pico", "pico-mae", "pico-simmim", "pico-data2vec")
+ARMS = (
+    "linear-probe",
+    "cross-entropy-paper",
+    "cross-entropy",
+    "cross-entropy-refit",
+    "lacvit",
+    "lacvit-finetune",
+    "joint",
+    "joint-refit",
+)
+ON_ALL = ("linear-probe+all", "cross-entropy-refit+all", "lacvit+all", "joint-refit+all")
+DEFAULT = "joint-refit+all"
+AGAINST = ("cross-entropy", "linear-probe", "cross-entropy-refit", "cross-entropy-refit+all")
+
+Line = Mapping[str, str]
+Cell = tuple[str, str]  # data with images a class, and backbone
+
+
+def read(name: str) -> list[Line]:
+    with (RESULTS / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Grid:
+    """The runs of grid.csv by cell and arm."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[Cell, str], list[float]] = {}
+        for line in read("grid.csv"):
+            key = ((line["cell"], line["backbone"]), line["arm"])
+            self._values.setdefault(key, []).append(100 * float(line["test_accuracy"]))
+        there = {cell for cell, _ in self._values}
+        self.cells = [(c, b) for c in CELLS for b in BACKBONES if (c, b) in there]
+
+    def mean(self, cell: Cell, arm: str) -> float:
+        return fmean(self._values[cell, arm])
+
+    def seeds(self, cell: Cell) -> int:
+        return len(self._values[cell, "lacvit"])
+
+    def ahead(self, arm: str, other: str, cells: Sequence[Cell]) -> float:
+        return fmean(self.mean(cell, arm) - self.mean(cell, other) for cell in cells)
+
+
+def accuracies(grid: Grid, arms: Sequence[str], names: Mapping[str, str] = {}) -> str:
+    lines = [("data, images a class", "backbone", "seeds", *(names.get(arm, arm) for arm in arms))]
+    for cell in grid.cells:
+        values = [f"{grid.mean(cell, arm):.1f}" for arm in arms]
+        best = max(values, key=float)
+        bold = [f"**{value}**" if value == best else value for value in values]
+        lines.append((*cell, str(grid.seeds(cell)), *bold))
+    return table(lines)
+
+
+def claims(grid: Grid) -> str:
+    """The paper's claims of `lacvit` as published: accuracy, and isotropy by both readings."""
+    found: dict[tuple[Cell, str, str], list[float]] = {}
+    for line in read("grid-geometry.csv"):
+        for measure in ("mean_cosine", "iso_score"):
+            key = ((line["cell"], line["backbone"]), line["arm"], measure)
+            found.setdefault(key, []).append(float(line[measure]))
+    lines = [
+        (
+            "cell",
+            "over cross-entropy-paper",
+            "over tuned cross-entropy",
+            "mean cosine, before to after",
+            "IsoScore, before to after",
+        )
+    ]
+    for cell in grid.cells:
+        said = []
+        for measure, digits, better in (("mean_cosine", 2, -1), ("iso_score", 3, 1)):
+            before, after = (fmean(found[cell, arm, measure]) for arm in ("linear-probe", "lacvit"))
+            word = "more" if better * (after - before) > 0 else "less"
+            said.append(f"{before:.{digits}f} to {after:.{digits}f}: {word} isotropic")
+        gains = [
+            difference(cell, "lacvit", arm) for arm in ("cross-entropy-paper", "cross-entropy")
+        ]
+        lines.append((", ".join(cell), *gains, *said))
+    return table(lines)
+
+
+def default(grid: Grid) -> str:
+    lines = [("cell", *(f"over {arm}" for arm in AGAINST))]
+    for cell in grid.cells:
+        lines.append((", ".join(cell), *(difference(cell, DEFAULT, arm) for arm in AGAINST)))
+    return table(lines)
+
+
+def difference(cell: Cell, arm: str, other: str) -> str:
+    line = next(
+        line
+        for line in read("grid-pairs.csv")
+        if (line["cell"], line["backbone"], line["method"], line["against"]) == (*cell, arm, other)
+    )
+    return judged(line)
+
+
+def judged(line: Line) -> str:
+    value, low, high = (f"{100 * float(line[key]):+.1f}" for key in ("difference", "low", "high"))
+    return f"{value} ({low} to {high}): {line['verdict']}"
+
+
+def ablation() -> str:
+    runs: dict[str, list[float]] = {}
+    for line in read("ablation.csv"):
+        runs.setdefault(line["arm"], []).append(100 * float(line["test_accuracy"]))
+    ahead = {line["against"]: judged(line) for line in read("ablation-pairs.csv")}
+    lines = [
+        (
+            "variant of lacvit",
+            "Accuracy@1, least to most",
+            "supcon at 0.1, batch 128, exact head, is ahead by",
+        )
+    ]
+    for arm, values in runs.items():
+        shown = f"{fmean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+        lines.append((arm, shown, ahead.get(arm, "-")))
+    return table(lines)
+
+
+def goals(grid: Grid) -> str:
+    """What the default is worth on average, in points."""
+    parts = {
+        "all cells": grid.cells,
+        "pico": [cell for cell in grid.cells if cell[1] == "pico"],
+        "the others": [cell for cell in grid.cells if cell[1] != "pico"],
+    }
+    lines = [("mean over", *(f"over {arm}" for arm in AGAINST))]
+    for name, cells in parts.items():
+        lines.append((name, *(f"{grid.ahead(DEFAULT, arm, cells):+.1f}" for arm in AGAINST)))
+    return table(lines)
+
+
+def table(lines: Sequence[Sequence[str]]) -> str:
+    head, *rest = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([head, "|" + "---|" * len(lines[0]), *rest])
+
+
+def all_tables() -> dict[str, list[str]]:
+    """Document -> the tables that it has."""
+    grid = Grid()
+    short = ("linear-probe", "cross-entropy-paper", "cross-entropy", "lacvit", DEFAULT)
+    return {
+        "docs/results.md": [
+            accuracies(grid, ARMS),
+            accuracies(grid, ON_ALL),
+            default(grid),
+            goals(grid),
+            claims(grid),
+            ablation(),
+        ],
+        "README.md": [accuracies(grid, short, {DEFAULT: "default (joint-refit)"})],
+    }
+
+
+if __name__ == "__main__":
+    for document, tables in all_tables().items():
+        print(f"{document}\n")
+        print("\n\n".join(tables), "\n")
