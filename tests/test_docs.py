@@ -1,4 +1,4 @@
-"""The Python of the documentation prints what the page says; its tables are the committed figures."""
+"""The documentation: its Python prints what it says, its tables are the committed figures."""
 
 import contextlib
 import io
