@@ -86,11 +86,11 @@ def _table(path: Path) -> pa.Table:
         raise InputError(f"{path} cannot be read: {fault}. Run the comparison again.") from fault
 
 
-def changes(right: Answers, wrong: Answers, limit: int) -> list[Change]:
+def changes(right: Answers, wrong: Answers) -> list[Change]:
     """Images that ``right`` gets and ``wrong`` does not, in more seeds than not; clearest first."""
     share_N = (right.correct_SN & ~wrong.correct_SN).mean(axis=0)
     order = np.argsort(-share_N, kind="stable")
-    chosen = [int(i) for i in order if share_N[i] > 0.5][:limit]
+    chosen = [int(i) for i in order if share_N[i] > 0.5]
     return [
         Change(
             right.paths[i], right.labels[i], _usual(wrong, i), float(share_N[i])

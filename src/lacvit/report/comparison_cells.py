@@ -26,14 +26,22 @@ from lacvit.report.words import clean
 
 
 @dataclass(frozen=True)
+class Gallery:
+    """The clearest of ``total`` images that one method gets right and the other does not."""
+
+    shown: tuple[Change, ...]
+    total: int
+
+
+@dataclass(frozen=True)
 class PairView:
     """One pair of methods of a cell, in detail."""
 
     figures: Mapping[str, Any]
     gains: tuple[ClassGain, ...]
     chart: Chart
-    fixed: tuple[Change, ...]
-    broken: tuple[Change, ...]
+    fixed: Gallery
+    broken: Gallery
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,12 @@ class CellView:
     @property
     def pictured(self) -> list[str]:
         """The paths of the images that the cell's pairs show."""
-        return [change.path for pair in self.pairs for change in (*pair.fixed, *pair.broken)]
+        return [
+            change.path
+            for pair in self.pairs
+            for of in (pair.fixed, pair.broken)
+            for change in of.shown
+        ]
 
 
 def pairs_of(folder: Path, key: str, cell: Mapping[str, Any], shown: int) -> tuple[PairView, ...]:
@@ -98,9 +111,14 @@ def _pair(
         figures=pair,
         gains=gains,
         chart=gains_chart(key, pair, gains),
-        fixed=tuple(changes(ours, other, shown)),
-        broken=tuple(changes(other, ours, shown)),
+        fixed=_gallery(ours, other, shown),
+        broken=_gallery(other, ours, shown),
     )
+
+
+def _gallery(right: Answers, wrong: Answers, limit: int) -> Gallery:
+    found = changes(right, wrong)
+    return Gallery(tuple(found[:limit]), len(found))
 
 
 def accuracies(number: int, cell: Mapping[str, Any]) -> Markup:
