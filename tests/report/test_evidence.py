@@ -5,8 +5,8 @@ import pytest
 
 from lacvit.metrics.geometry import geometry
 from lacvit.metrics.quality import quality
-from lacvit.report import evidence, theme
 from lacvit.report import evidence_plots as plots
+from lacvit.report import theme
 from lacvit.report.evidence import calibration_section, geometry_section
 from lacvit.report.frames import single
 from lacvit.report.measures import GEOMETRY, QUALITY
@@ -146,5 +146,5 @@ def test_empty_bins_are_not_drawn():
 
 
 def test_numbers_keep_their_sign_and_no_negative_zero():
-    assert evidence._number(-0.0002) == "0.000"
-    assert evidence._number(-3.1234) == "\u22123.123"
+    assert words.decimals(-0.0002) == "0.000"
+    assert words.decimals(-3.1234) == "\u22123.123"

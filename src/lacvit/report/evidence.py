@@ -11,7 +11,7 @@ from lacvit.report import evidence_plots as plots
 from lacvit.report.measures import ERROR, GEOMETRY, QUALITY
 from lacvit.report.panels import Panel, svg_of, titled, with_title, write_png
 from lacvit.report.record import Embeddings, EvaluationRecord
-from lacvit.report.words import FEATURES, MINUS, percent
+from lacvit.report.words import FEATURES, decimals, percent
 
 SCORES = {
     "ece": ("ECE", "How far probability and share of right answers are apart; 0 is best."),
@@ -71,16 +71,9 @@ def _rows(found: Embeddings, group: str) -> tuple[MeasureRow, ...]:
     for name in [*(name for name in meanings if name in there), *others]:
         title, meaning = meanings.get(name, (name, ""))
         values = [groups[group].get(name) for groups in found.figures.values()]
-        said = percent if group == "quality" else _number
+        said = percent if group == "quality" else decimals
         rows.append(MeasureRow(title, meaning, tuple("" if v is None else said(v) for v in values)))
     return tuple(rows)
-
-
-def _number(value: float) -> str:
-    """Three decimals, or three digits of what is large."""
-    text = f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
-    text = "0.000" if float(text.replace(",", "")) == 0 else text
-    return text.replace("-", MINUS)
 
 
 def _geometry_panels(evaluation: EvaluationRecord, figures: Path) -> tuple[Panel, ...]:
@@ -158,6 +151,6 @@ def _sentence(temperature: float) -> str:
 
 def _scores(scores: Mapping[str, tuple[float, float]]) -> tuple[MeasureRow, ...]:
     return tuple(
-        MeasureRow(*SCORES[name], (_number(before), _number(after)))
+        MeasureRow(*SCORES[name], (decimals(before), decimals(after)))
         for name, (before, after) in scores.items()
     )

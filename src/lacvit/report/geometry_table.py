@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from lacvit.arms import UNTOUCHED
+from lacvit.errors import InputError
+from lacvit.metrics.verdict import isotropy_verdict
 from lacvit.report.measures import ERROR, GEOMETRY, QUALITY
+from lacvit.report.words import FEATURES
 from lacvit.run_folder import read_json
 
 TITLES = {name: title for name, (title, _) in (GEOMETRY | QUALITY).items()}
@@ -33,36 +38,81 @@ class GeometryTable:
 
 
 def read_geometry(folder: Path, cell: Mapping[str, Any]) -> GeometryTable | None:
-    """Means over the seeds that have an ``evaluation/geometry.json``; None where no run has one."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    """Means over the runs that have an ``evaluation/geometry.json``; None where none has one.
+
+    Each method's encoder is its last; the verdict is of the means, not of one run.
+    """
+    untouched: list[Mapping[str, Any]] = []
+    trained: dict[str, list[Mapping[str, Any]]] = {}
     verdicts = []
     for method in cell["methods"]:
-        files = [folder / run["folder"] / "evaluation" / "geometry.json" for run in method["runs"]]
-        known = [read_json(file) for file in files if file.is_file()]
-        for one in known:
-            for encoder, measures in one.get("embeddings", {}).items():
-                column = UNTOUCHED if encoder == UNTOUCHED else method["method"]
-                found.setdefault(column, []).append(measures)
-        if known and known[0].get("verdict"):
-            verdicts.append((method["method"], tuple(map(str, known[0]["verdict"]))))
-    if not found:
+        runs = [folder / run["folder"] / "evaluation" for run in method["runs"]]
+        known = [run for run in runs if (run / "geometry.json").is_file()]
+        found = [read_json(run / "geometry.json").get("embeddings", {}) for run in known]
+        before = [one[UNTOUCHED] for one in found if UNTOUCHED in one]
+        last = [next((n for n in reversed(one) if n != UNTOUCHED), "") for one in found]
+        after = [one[name] for one, name in zip(found, last, strict=True) if name]
+        untouched += before
+        if after:
+            trained[method["method"]] = after
+        if before:
+            words = _verdict(before, after, last[0], cell["classes"], _dimensions(known[0]))
+            verdicts.append((method["method"], words))
+    columns = ({UNTOUCHED: untouched} if untouched else {}) | trained
+    if not columns:
         return None
-    columns = sorted(found, key=lambda name: name != UNTOUCHED)
     names = dict.fromkeys(
         (group, name)
-        for column in columns
-        for one in found[column]
+        for runs in columns.values()
         for group in ("geometry", "quality")
-        for name, value in one.get(group, {}).items()
-        if isinstance(value, int | float) and not name.endswith(ERROR)
+        for name in _means(runs, group)
     )
     rows = tuple(
-        (group, TITLES.get(name, name), tuple(_mean(found[c], group, name) for c in columns))
+        (
+            group,
+            TITLES.get(name, name),
+            tuple(_means(runs, group).get(name, math.nan) for runs in columns.values()),
+        )
         for group, name in sorted(names, key=lambda pair: pair[0])
     )
-    return GeometryTable(tuple(columns), rows, tuple(verdicts))
+    return GeometryTable(tuple(columns), rows, tuple(pair for pair in verdicts if pair[1]))
 
 
-def _mean(runs: Sequence[Mapping[str, Any]], group: str, name: str) -> float:
-    values = [float(run[group][name]) for run in runs if name in run.get(group, {})]
-    return sum(values) / len(values) if values else math.nan
+def _verdict(
+    before: Sequence[Mapping[str, Any]],
+    after: Sequence[Mapping[str, Any]],
+    encoder: str,
+    classes: int,
+    dimensions: int,
+) -> tuple[str, ...]:
+    if not dimensions:
+        return ()
+    return isotropy_verdict(
+        _means(before, "geometry"),
+        _means(after, "geometry") if after else None,
+        classes=classes,
+        dimensions=dimensions,
+        trained_by=FEATURES.get(encoder, "training").removeprefix("After "),
+    )
+
+
+def _dimensions(evaluation: Path) -> int:
+    """Of the untouched features; 0 where they were not kept."""
+    path = evaluation / "features" / "test.safetensors"
+    if not path.is_file():
+        return 0
+    try:
+        with safe_open(path, framework="numpy") as features:
+            return int(features.get_slice(UNTOUCHED).get_shape()[1])
+    except (SafetensorError, OSError) as fault:
+        raise InputError(f"{path} cannot be read: {fault}. Run the comparison again.") from fault
+
+
+def _means(runs: Sequence[Mapping[str, Any]], group: str) -> dict[str, float]:
+    """Each measure's mean over the runs that have it."""
+    values: dict[str, list[float]] = {}
+    for run in runs:
+        for name, value in run.get(group, {}).items():
+            if isinstance(value, int | float) and not name.endswith(ERROR):
+                values.setdefault(name, []).append(float(value))
+    return {name: sum(found) / len(found) for name, found in values.items()}

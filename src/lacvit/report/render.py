@@ -40,6 +40,7 @@ def render(
         "points": words.points,
         "whole": words.whole,
         "number": words.figures,
+        "decimals": words.decimals,
         "duration": words.duration,
         "clean": words.clean,
         "shortened": words.shortened,

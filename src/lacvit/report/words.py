@@ -57,6 +57,15 @@ def figures(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else whole(value)
 
 
+def decimals(value: float) -> str:
+    """Three decimals, or three digits of what is large."""
+    if not math.isfinite(value):
+        return MISSING
+    text = f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+    text = "0.000" if float(text.replace(",", "")) == 0 else text
+    return text.replace("-", MINUS)
+
+
 def duration(seconds: float) -> str:
     """75 -> 1 min 15 s"""
     if seconds < 60:
