@@ -148,11 +148,16 @@ def test_tables_hold_the_same_figures(tmp_path: Path) -> None:
         ({"methods": ("lacvit", "lacvit")}, "--methods names lacvit twice"),
         ({"methods": ("lacvit", "magic")}, "There is no method 'magic'"),
         ({"seeds": 0}, "--seeds is 0; give at least 1"),
+        ({"backbones": ()}, "--backbones names none"),
+        ({"shots": (3, 3)}, "pico, 3 a class is named twice"),
+        ({"backbones": ("file:a/m.pth", "file:b/m.pth")}, "file:a/m.pth and file:b/m.pth would sh"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, change: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        plan_runs({"data.path": "photos"}, Request(output=tmp_path, **change))
+        plan_runs(
+            {"data.path": "photos"}, Request(output=tmp_path, **{"backbones": ("pico",), **change})
+        )
 
 
 def test_a_setting_that_differs_from_run_to_run_has_its_flag(tmp_path: Path) -> None:

@@ -73,8 +73,9 @@ def plan_runs(
         changes: what budget and trials have come to, by cell and method; they beat ``given``.
 
     Raises:
-        InputError: fewer than two methods, one named twice, an unknown one, no seed, a key that
-            the comparison itself decides, settings that are wrong.
+        InputError: fewer than two methods, one named twice, an unknown one, no seed, no backbone,
+            two cells that would share a folder, a key that the comparison itself decides, settings
+            that are wrong.
     """
     _check(given, request)
     runs: list[PlannedRun] = []
@@ -138,6 +139,9 @@ def _check(given: Mapping[str, object], request: Request) -> None:
             f"--methods names {said}; give two or more different ones, such as "
             f"{','.join(DEFAULT_METHODS)}."
         )
+    if not request.backbones:
+        raise InputError("--backbones names none; give one or more, such as pico, or auto.")
+    _check_cells(request)
     if request.seeds < 1:
         raise InputError(f"--seeds is {request.seeds}; give at least 1, better 5.")
     for key, flag in (
@@ -150,6 +154,21 @@ def _check(given: Mapping[str, object], request: Request) -> None:
     ):
         if key in given:
             raise InputError(f"{key} differs from run to run here: give it by {flag}.")
+
+
+def _check_cells(request: Request) -> None:
+    """Every cell has folders of its own, so that no run is taken for another's."""
+    by_name: dict[str, Cell] = {}
+    for cell in (Cell(spec, shots) for spec in request.backbones for shots in request.shots):
+        other = by_name.setdefault(folder_name(cell, "", ""), cell)
+        if other is cell:
+            continue
+        if other == cell:
+            raise InputError(f"{cell.name} is named twice by --backbones or --shots; name it once.")
+        raise InputError(
+            f"{other.backbone} and {cell.backbone} would share run folders, which go by the last "
+            f"part of a backbone's name. Rename one of them, or compare them apart by --output."
+        )
 
 
 def folder_name(cell: Cell, method: str, which: str) -> str:
