@@ -8,7 +8,11 @@ import pytest
 from digit_folders import write_split_folder
 from lacvit import pipeline
 from lacvit.comparison import Request, compare
+from lacvit.comparison.identity import check_same_settings
+from lacvit.comparison.plan import plan_runs
 from lacvit.errors import InputError, RunStopped
+from lacvit.planning import request_of
+from lacvit.run_folder import begin
 
 GIVEN = {"contrastive.epochs": 1, "precision": "fp32", "workers": 1}
 
@@ -94,3 +98,13 @@ def test_data_that_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         compare({**GIVEN, "data.path": str(tmp_path / "nowhere")}, request)
     assert not request.output.exists()
+
+
+def test_a_run_that_had_no_value_of_a_setting_is_not_one_that_has(tmp_path: Path) -> None:
+    request = Request(output=tmp_path, methods=("linear-probe", "lacvit"), backbones=("pico",))
+    given = {**GIVEN, "data.path": "photos"}
+    for run in plan_runs(given, request):
+        begin(run.folder, request_of(run.settings))
+    check_same_settings(plan_runs(given, request))
+    with pytest.raises(InputError, match=r"backbone\.pool is None there, 'cls' here"):
+        check_same_settings(plan_runs({**given, "backbone.pool": "cls"}, request))

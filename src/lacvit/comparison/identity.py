@@ -8,7 +8,7 @@ from typing import Any
 
 from lacvit import planning
 from lacvit.comparison.plan import PlannedRun, Request
-from lacvit.config import make_settings
+from lacvit.config import RunSettings, flatten, make_settings
 from lacvit.data.splits import split_manifest
 from lacvit.errors import InputError
 from lacvit.run_folder import RunFolder, read_json, write_json, write_toml
@@ -18,6 +18,10 @@ from lacvit.training.logs import Progress
 FIGURES = "comparison.json"
 OURS = {"runs", "trials"}  # what there may be before the first figures
 PLACES = ("data.path", "data.root")
+# Settings that a request leaves out where they are not used.
+_WITHOUT_VALUE = {
+    key for key, value in flatten(RunSettings().model_dump()).items() if value is None
+}
 
 
 def earlier_figures(output: Path) -> dict[str, Any]:
@@ -95,7 +99,8 @@ def check_same(earlier: Mapping[str, Any], request: Request, data: str, fingerpr
 def check_same_settings(runs: Sequence[PlannedRun]) -> None:
     """A run that is there must be the one that would be made now.
 
-    Settings that either of them has not (of another version of lacvit) are let pass.
+    Settings that either of them does not know (of another version of lacvit) are let pass; those
+    that it knows and gave no value are not.
 
     Raises:
         InputError: a setting differs; the first run and what differs are named.
@@ -110,9 +115,9 @@ def check_same_settings(runs: Sequence[PlannedRun]) -> None:
             for key, value in planning.request_of(run.settings).items()
         }
         differing = [
-            f"{key} is {there[key]!r} there, {here[key]!r} here"
-            for key in sorted(there.keys() & here.keys())
-            if there[key] != here[key] and key not in PLACES
+            f"{key} is {there.get(key)!r} there, {here.get(key)!r} here"
+            for key in sorted((there.keys() & here.keys()) | _WITHOUT_VALUE)
+            if there.get(key) != here.get(key) and key not in PLACES
         ]
         if differing:
             raise InputError(
