@@ -79,7 +79,12 @@ def test_a_comparison_keeps_the_design_that_it_began_with(tmp_path: Path) -> Non
         output = tmp_path / name
         output.mkdir()
         (output / "comparison.json").write_text(json.dumps(known))
-        assert settle_folds(data, Request(output=output), Silence()).folds == known.get("folds")
+        request, began = Request(output=output), known.get("folds")
+        assert settle_folds(data, request, Silence()).folds == began
+        same = {**data, "data.folds": began or 1}
+        assert settle_folds(same, request, Silence()).folds == began
+        with pytest.raises(InputError, match=r"began with .*, and data\.folds is 4\. Leave it out"):
+            settle_folds({**data, "data.folds": 4}, request, Silence())
 
 
 def test_every_fold_of_every_repeat_is_planned_before_the_next(tmp_path: Path) -> None:
@@ -216,6 +221,29 @@ def test_a_tiny_folder_end_to_end(tmp_path: Path) -> None:
             assert not set(fold["test"]) & {*fold["train"], *fold["validation"]}
     page = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
     assert "each tested out of 3 folds" in page
+
+
+def test_the_kept_model_says_what_it_was_trained_on_and_follows_its_images(tmp_path: Path) -> None:
+    data = write_digit_folder(tmp_path / "tiny", classes=2, per_class=6)
+    request = Request(
+        output=tmp_path / "out",
+        methods=("linear-probe", "cross-entropy"),
+        backbones=("pico",),
+        shots=(2,),
+        seeds=1,
+        pick=True,
+    )
+    given = {
+        "contrastive.epochs": 1, "precision": "fp32", "workers": 1, "data.folds": 2,
+    }  # fmt: skip
+    picked = compare({**given, "data.path": str(data)}, request).figures["picked"]
+    trained_on = read_json(request.output / picked["folder"] / "data.json")["paths"]["train"]
+    assert len(trained_on) == 4
+    assert "trained again on 2 images a class, drawn from all of them" in picked["words"]
+    assert not picked["refitted_on_all"]
+    moved = data.rename(tmp_path / "moved")
+    again = compare({**given, "data.path": str(moved)}, request).figures["picked"]
+    assert again == picked
 
 
 def test_a_model_trained_on_all_has_the_figure_of_its_folds(tmp_path: Path) -> None:

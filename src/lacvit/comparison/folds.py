@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +50,13 @@ def settle_folds(given: Mapping[str, object], request: Request, progress: Progre
     that it began with.
 
     Raises:
-        InputError: data that cannot be read; no image to test on.
+        InputError: data that cannot be read; no image to test on; other folds set by hand than
+            those that the comparison began with.
     """
     data = make_settings(recipe=given).data
     known = request.output / "comparison.json"
     if known.exists():
-        return replace(request, folds=read_json(known).get("folds"))
+        return replace(request, folds=_same_folds(read_json(known).get("folds"), data, known))
     size = size_of(data, request.shots)
     folds = choose_folds(data.folds, size)
     if folds is None and data.test_fraction == 0 and not size.own_test:
@@ -70,6 +72,16 @@ def settle_folds(given: Mapping[str, object], request: Request, progress: Progre
             f"--set data.folds=1 keeps one split."
         )
     return replace(request, folds=folds)
+
+
+def _same_folds(there: int | None, data: DataSettings, known: Path) -> int | None:
+    if data.folds not in (None, there or 1):
+        raise InputError(
+            f"The comparison in {known.parent} began with "
+            f"{f'{there} folds' if there else 'one test split'}, and data.folds is {data.folds}. "
+            f"Leave it out to go on, or choose a new folder with --output."
+        )
+    return there
 
 
 def size_of(data: DataSettings, shots: Sequence[int | None]) -> Size:

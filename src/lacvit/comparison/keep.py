@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from lacvit import pipeline
+from lacvit.comparison import identity
 from lacvit.comparison.answers import RunAnswers
 from lacvit.comparison.folds import out_of_fold
 from lacvit.comparison.plan import PlannedRun, Request, folder_name
@@ -65,10 +66,7 @@ def keep(request: Request, ended: Ended, shared: Shared, progress: Progress) -> 
     if request.folds:
         folder = _train_on_all(request, run, shared, progress)
         found = [answers for other, answers in ended if _kind(other) == _kind(run)]
-        why += (
-            ". This model was trained again on all images but those that validate, so none is "
-            f"left that could test it. {out_of_fold(found, request.folds)}"
-        )
+        why += f". {_again(run)} {out_of_fold(found, request.folds)}"
     else:
         why += f"; this is its run of the highest validation accuracy, seed {run.seed}"
     why += ". No test image had a say."
@@ -84,9 +82,21 @@ def keep(request: Request, ended: Ended, shared: Shared, progress: Progress) -> 
         "validation_accuracy": winner.mean,
         "over": f"{winner.runs} {kind}",
         "validation_accuracies": dict(winner.means),
-        "refitted_on_all": bool(request.folds),
+        "refitted_on_all": bool(request.folds) and run.cell.shots is None,
         "words": why,
     }
+
+
+def _again(run: PlannedRun) -> str:
+    if run.cell.shots is None:
+        return (
+            "This model was trained again on all images but those that validate, so none is left "
+            "that could test it."
+        )
+    return (
+        f"This model was trained again on {run.cell.shots} images a class, drawn from all of them, "
+        f"and has not been tested itself."
+    )
 
 
 def _kind(run: PlannedRun) -> tuple[object, str]:
@@ -100,6 +110,7 @@ def _train_on_all(request: Request, run: PlannedRun, shared: Shared, progress: P
     )
     settings = run.settings.model_copy(update={"data": data})
     folder = request.output / "runs" / folder_name(run.cell, run.method, f"s{run.seed}-all")
+    identity.follow_data([replace(run, settings=settings, folder=folder)])
     asked = pipeline.Request(output=folder, report=False, test=False)
     pipeline.train(settings, asked, progress=progress, shared=shared)
     return folder
