@@ -14,6 +14,7 @@ from lacvit.data.batches import hold
 from lacvit.data.decoding import decode_image
 from lacvit.data.records import records_from_arrays
 from lacvit.shared import Shared
+from lacvit.training.logs import Silence
 
 # lacvit-finetune probes an encoder that is untouched no more.
 METHODS = ("linear-probe", "lacvit-finetune")
@@ -73,6 +74,28 @@ def test_a_run_decodes_each_image_once(
     )
     trained(digits, tmp_path / "run", "linear-probe", None)
     assert len(decoded) == len(list(digits.rglob("*.png"))) == 33
+
+
+def test_images_are_looked_through_once_however_they_are_divided(
+    digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+    monkeypatch.setattr(
+        records_module, "decode_image", lambda payload: decoded.append(1) or decode_image(payload)
+    )
+    together = Shared()
+    drawn = [
+        together.splits(
+            make_settings(recipe={"data.path": str(digits), "data.shots": 2, "seed": seed}),
+            Silence(),
+        )
+        for seed in range(3)
+    ]
+    assert len(decoded) == 33
+    assert len({splits.train.paths for splits in drawn}) > 1
+    whole = together.splits(make_settings(recipe={"data.path": str(digits)}), Silence())
+    assert len(whole.train) == 12
+    assert len(decoded) == 33
 
 
 def test_the_oldest_make_room() -> None:

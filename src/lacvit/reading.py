@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from lacvit.config import DataSettings, RunSettings
 from lacvit.data.faults import drop_unreadable, find_unreadable
@@ -14,12 +15,29 @@ from lacvit.errors import InputError
 from lacvit.training.logs import Progress
 
 
+@dataclass(frozen=True)
+class Readable:
+    """All images of some data that can be read, split by split as they lie there."""
+
+    by_split: Mapping[str, ImageRecords]
+    notices: tuple[str, ...]
+
+
 def read_splits(settings: RunSettings, progress: Progress) -> Splits:
     """The three splits of the data that the settings name, unreadable images left out.
 
     Raises:
         InputError: no data named, or nothing usable in it; a class to be held out that is not
             there.
+    """
+    return divide(read_images(settings, progress), settings, progress)
+
+
+def read_images(settings: RunSettings, progress: Progress) -> Readable:
+    """The data that the settings name, every image decoded once to find the unreadable ones.
+
+    Raises:
+        InputError: no data named, or nothing usable in it.
     """
     data = settings.data
     by_split = listed_images(data)
@@ -30,10 +48,20 @@ def read_splits(settings: RunSettings, progress: Progress) -> Splits:
     }
     for line in describe(readable):
         progress.message(line)
-    kept: dict[str, ImageRecords] = readable
+    return Readable(readable, notices(str(data.path), data.root, by_split))
+
+
+def divide(readable: Readable, settings: RunSettings, progress: Progress) -> Splits:
+    """The three splits that the settings make of images that were read.
+
+    Raises:
+        InputError: too few images of a class; a class to be held out that is not there.
+    """
+    data = settings.data
+    kept = dict(readable.by_split)
     held_out: tuple[ImageRecords, ...] = ()
     if data.hold_out_classes is not None:
-        kept, held_out = hold_out(readable, data.hold_out_classes, data.split_seed)
+        kept, held_out = hold_out(kept, data.hold_out_classes, data.split_seed)
         names = some_of(held_out[0].class_names)
         progress.message(f"Held out: {names}, {sum(map(len, held_out))} images, to measure only.")
     splits = make_splits(
@@ -45,8 +73,7 @@ def read_splits(settings: RunSettings, progress: Progress) -> Splits:
         seed=settings.seed,
         fold=_fold(data),
     )
-    said = notices(str(data.path), data.root, by_split)
-    splits = replace(splits, notices=said, held_out=held_out)
+    splits = replace(splits, notices=readable.notices, held_out=held_out)
     counts = ", ".join(f"{len(records)} to {name}" for name, records in splits.items())
     progress.message(f"Split: {counts}.")
     return splits

@@ -20,7 +20,7 @@ from lacvit.config import RunSettings
 from lacvit.data.batches import DecodedImages, hold
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits
-from lacvit.reading import read_splits
+from lacvit.reading import divide, read_images
 from lacvit.training.logs import Progress
 from lacvit.training.material import Compute, encode_images
 
@@ -40,14 +40,17 @@ class Shared:
         self._kept: OrderedDict[Hashable, tuple[object, int]] = OrderedDict()
 
     def splits(self, settings: RunSettings, progress: Progress) -> Splits:
-        """The splits that the settings name; see :func:`lacvit.reading.read_splits`.
+        """The splits that the settings name; see :func:`lacvit.reading.divide`.
 
-        Images are looked through for unreadable ones the first time, and what was found is told
-        then.
+        Images are looked through for unreadable ones the first time, however they are divided
+        later, and what was found is told then.
         """
-        drawn_by = settings.seed if settings.data.shots is not None else None
-        key = ("splits", settings.data.model_dump_json(), drawn_by)
-        return self._once(key, lambda: read_splits(settings, progress), lambda _: 0)
+        data = settings.data
+        named = ("read", data.path, data.root, data.strict)
+        readable = self._once(named, lambda: read_images(settings, progress), lambda _: 0)
+        drawn_by = settings.seed if data.shots is not None else None
+        key = ("splits", data.model_dump_json(), drawn_by)
+        return self._once(key, lambda: divide(readable, settings, progress), lambda _: 0)
 
     def images(self, records: ImageRecords, workers: int) -> DecodedImages:
         """The records, decoded; see :func:`lacvit.data.batches.hold`."""
