@@ -117,3 +117,12 @@ def test_without_test_images_every_image_may_train(digits: Path, tmp_path: Path)
     assert set(read_json(run.evaluation / "metrics.json")) == {"validation"}
     card = (run.model / "README.md").read_text(encoding="utf-8")
     assert "on 10 validation images" in card
+
+
+def test_a_run_without_test_images_says_that_it_measures_no_held_out_class(
+    digits: Path, tmp_path: Path
+) -> None:
+    run = train(digits, tmp_path / "run", data__hold_out_classes=1, data__test_fraction=0.0)
+    assert not (run.evaluation / "held_out.json").exists()
+    (said,) = run.status()["notices"]
+    assert said.startswith("The held-out classes are not measured, since no image tests.")

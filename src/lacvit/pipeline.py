@@ -121,7 +121,7 @@ def train(
         progress.message(f"Going on with the run in {output}")
     if state == "resumed" or group is not None:  # processes may see other images than the first
         together(partial(_check_same_images, folder, splits), group)
-    said = [*splits.notices, *planning.notices(settings, _shorter_side(splits.train))]
+    said = _notices(settings, splits)
     folder.update_status(notices=said, method=settings.method)
     for text in (*planning.reading_of(backbone), *said):
         progress.message(text)
@@ -194,6 +194,16 @@ def _check_same_images(folder: RunFolder, splits: Splits) -> None:
         )
 
 
+def _notices(settings: RunSettings, splits: Splits) -> list[str]:
+    said = [*splits.notices, *planning.notices(settings, _shorter_side(splits.train))]
+    if splits.held_out and not len(splits.test):
+        said.append(
+            "The held-out classes are not measured, since no image tests. Leave data.test_fraction "
+            "out to have them measured."
+        )
+    return said
+
+
 def _shorter_side(records: ImageRecords) -> int:
     sides = [min(records.read(i).shape[:2]) for i in range(min(8, len(records)))]
     return int(np.median(sides))
@@ -214,7 +224,7 @@ def plan(settings: RunSettings, request: Request, progress: Progress) -> list[st
     output = output or planning.default_output(settings)
     backbone = load_chosen(settings)
     settings = settle(settings, backbone, splits, request, progress)
-    said = [*splits.notices, *planning.notices(settings, _shorter_side(splits.train))]
+    said = _notices(settings, splits)
     counts = ", ".join(f"{len(records)} {name}" for name, records in splits.items())
     return [
         f"Method: {settings.method}, backbone {settings.backbone.spec}, on {settings.device} "

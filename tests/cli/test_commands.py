@@ -223,6 +223,10 @@ def test_compare_lists_its_runs(digits: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
+        (
+            ["--methods", "linear-probe,cross-entropy", "--set", "joint.temperature=0.5"],
+            "joint.temperature has no effect with any of --methods linear-probe,cross-entropy",
+        ),
         (["--shots", "ten"], "--shots is 'ten'; give whole numbers, such as 10,50."),
         (["--methods", "lacvit"], "--methods names lacvit; give two or more different ones"),
         (["--set", "seed=3"], "seed differs from run to run here: give it by --seeds."),

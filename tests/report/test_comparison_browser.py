@@ -99,6 +99,12 @@ def test_the_plane_and_the_class_can_be_switched(opened, data):
     page.locator(".classes").select_option(str(chosen))
     labels = "p => [...new Set(p.data.at(-1).customdata.map((i) => PAGE.pool.labels[i]))]"
     assert place.evaluate(labels) == [chosen]
+    grey = next(label for label in data["pool"]["labels"][:60] if label not in data["key"])
+    page.locator(".classes").select_option(str(grey))
+    assert place.evaluate(labels) == [grey]
+    inks = "p => [p.data.at(-1).marker.color, ...PAGE.key.map((_, i) => ink(`class-${i}`))]"
+    own, *named = place.evaluate(inks)
+    assert own not in named, "a class without a colour does not borrow another's"
 
 
 def test_a_cell_of_the_confusion_opens_its_images(opened):
@@ -134,6 +140,7 @@ def test_a_method_can_be_left_out_and_the_data_saved(opened):
     assert len(lines) == 3
     table = page.locator("[data-table='chart:cell0-time']")
     table.locator("summary").click()
+    table.locator("tbody tr").first.wait_for()  # the page fills it once it is open
     assert table.locator("tbody tr").count() == 2
 
 
@@ -146,3 +153,12 @@ def test_every_plot_is_drawn_on_a_phone_and_fits(opened, width, scheme):
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     unnamed = "[...document.querySelectorAll('.plot')].filter((p) => !p.getAttribute('aria-label'))"
     assert page.evaluate(f"{unnamed}.length") == 0
+
+
+def test_the_methods_are_told_apart_on_paper_and_where_a_chart_stands_alone(opened):
+    page = opened()
+    place = drawn(page, "[data-chart='cell0-reliability']")
+    assert place.locator(".legendtext").count() == 2
+    page.emulate_media(media="print")
+    assert [label.is_visible() for label in page.locator(".arms label").all()] == [True, True]
+    assert page.locator(".csv:visible").count() == 0

@@ -6,7 +6,7 @@ import pytest
 from lacvit.metrics.geometry import geometry
 from lacvit.metrics.quality import quality
 from lacvit.report import evidence_plots as plots
-from lacvit.report import theme
+from lacvit.report import theme, words
 from lacvit.report.evidence import calibration_section, geometry_section
 from lacvit.report.frames import single
 from lacvit.report.measures import GEOMETRY, QUALITY

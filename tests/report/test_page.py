@@ -185,7 +185,8 @@ def test_it_gives_the_verdict_before_the_figures(page, run):
 
 
 def test_it_tells_what_the_temperature_did(page):
-    assert "The head was too sure of its answers. A temperature of 1.80, fitted on the" in page.text
+    assert "By the validation images the head was too sure of its answers" in page.text
+    assert "A temperature of 1.80, fitted on them, divides its outputs" in page.text
     assert re.search(r"ECE How far [^.]+ are apart; 0 is best\. 0\.110 0\.035", page.text)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lacvit.arms import ARMS
-from lacvit.config import parse_assignment, read_recipe
+from lacvit.config import has_effect, parse_assignment, read_recipe
 from lacvit.errors import InputError
 
 
@@ -92,7 +92,9 @@ def compare(
     --trials 4 --pick, then lacvit predict comparisons/photos IMAGE...
     """
     given: dict[str, object] = read_recipe(recipe) if recipe else {}
-    given |= dict(parse_assignment(text) for text in assign or ())
+    assigned = dict(parse_assignment(text) for text in assign or ())
+    given |= assigned
+    _check_used(assigned, given, _names(methods))
     given |= {} if data is None else {"data.path": data}
     given |= {} if root is None else {"data.root": root}
     given |= {} if epochs is None else {"contrastive.epochs": epochs}
@@ -113,6 +115,18 @@ def compare(
         pick=pick,
     )
     _run(given, request, fail_below, dry_run=dry_run, quiet=quiet, json_logs=json_logs)
+
+
+def _check_used(
+    assigned: dict[str, object], given: dict[str, object], methods: tuple[str, ...]
+) -> None:
+    """What is set by hand must matter to one method at least."""
+    for key in assigned:
+        if methods and not any(has_effect(key, method, given) for method in methods):
+            raise InputError(
+                f"{key} has no effect with any of --methods {','.join(methods)}; leave it out, or "
+                f"compare a method that reads it."
+            )
 
 
 def _names(text: str) -> tuple[str, ...]:

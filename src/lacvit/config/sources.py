@@ -149,6 +149,15 @@ def _nearest(key: str, known: Iterable[str]) -> str:
     return f" The nearest is {near[0]!r}." if near else ""
 
 
+def has_effect(key: str, method: str, given: Mapping[str, object]) -> bool:
+    """Whether anything in the arm called ``method`` reads a dotted setting beside those given.
+
+    Raises:
+        InputError: there is no such arm.
+    """
+    return not _unusable(method, find_arm(method), given, [key])
+
+
 def _unusable(name: str, arm: Arm, given: Mapping[str, object], asked: Iterable[str]) -> list[str]:
     """Settings that were asked for by hand and that nothing in the arm reads."""
     live = given.get("head.features") == "live"

@@ -104,6 +104,10 @@ function drawChart(place) {
     Object.assign(more.xaxis, { range: [-2, 102] });
     Object.assign(more.yaxis, { range: [-2, 102] });
   }
+  if (place.closest(".solo")) {
+    Object.assign(more, { showlegend: true, margin: { l: 52, r: 12, t: 8, b: 24 } });
+    more.legend = { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" };
+  }
   Plotly.react(place, chart.series.map((series) => trace(series, chart)), layout(more), CONFIG);
 }
 

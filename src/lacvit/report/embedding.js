@@ -1,6 +1,7 @@
 "use strict";
 // The embeddings side by side: one image is pointed out in all of them, with its picture.
 const EDGE = 999;
+const UNNAMED = PAGE.key.length; // a chosen class that is not among those with a colour
 const card = document.createElement("div");
 card.className = "card";
 card.setAttribute("aria-live", "polite");
@@ -21,8 +22,10 @@ function groups(place, count) {
   const chosen = Number(choice(place, ".classes").value);
   return Array.from({ length: count }, (_, image) => {
     const label = PAGE.pool.labels[image];
-    if (chosen >= 0) return label === chosen ? Math.max(PAGE.key.indexOf(label), 0) : -1;
-    return PAGE.key.indexOf(label);
+    const coloured = PAGE.key.indexOf(label);
+    if (chosen < 0) return coloured;
+    if (label !== chosen) return -1;
+    return coloured < 0 ? UNNAMED : coloured;
   });
 }
 
@@ -31,7 +34,7 @@ function drawPlane(place) {
   const group = groups(place, x.length);
   const alone = Number(choice(place, ".classes").value) >= 0;
   const traces = [];
-  for (const number of [-1, ...PAGE.key.keys()]) {
+  for (const number of [-1, ...PAGE.key.keys(), UNNAMED]) {
     const images = [];
     group.forEach((of, image) => of === number && images.push(image));
     if (!images.length) continue;
@@ -45,8 +48,8 @@ function drawPlane(place) {
       opacity: number < 0 ? (alone ? 0.6 : 0.7) : 0.85,
       marker: {
         size: number < 0 ? 4 : small() ? 5 : 6,
-        color: number < 0 ? ink("other") : ink(`class-${number}`),
-        symbol: number < 0 ? "circle" : symbolOf(number),
+        color: number < 0 ? ink("other") : number === UNNAMED ? ink("ink") : ink(`class-${number}`),
+        symbol: number < 0 || number === UNNAMED ? "circle" : symbolOf(number),
       },
     });
   }

@@ -144,8 +144,9 @@ def _sentence(temperature: float) -> str:
         )
     was = "too sure" if temperature > 1 else "not sure enough"
     return (
-        f"The head was {was} of its answers. A temperature of {temperature:.2f}, fitted on the "
-        f"validation images, divides its outputs; it changes no answer, only how sure it is."
+        f"By the validation images the head was {was} of its answers. A temperature of "
+        f"{temperature:.2f}, fitted on them, divides its outputs; it changes no answer, only how "
+        f"sure it is."
     )
 
 
