@@ -54,13 +54,17 @@ def inputs(n: int) -> tuple[Tensor, Tensor]:
     return x, labels
 
 
+def first_weight() -> Tensor:
+    return torch.linspace(-1, 2, D_IN * D, dtype=torch.float64).sin().view(D_IN, D)
+
+
 def train(
     x: Tensor,
     labels: Tensor,
     loss_of: Callable[[Tensor, Tensor], Tensor],
     average: Callable[[Tensor], None],
 ) -> Trained:
-    weight = torch.linspace(-1, 2, D_IN * D, dtype=torch.float64).sin().view(D_IN, D)
+    weight = first_weight()
     losses, first_gradient = [], None
     for _ in range(STEPS):
         weight = weight.detach().requires_grad_()
@@ -100,10 +104,33 @@ def trained_in(group: Any, cut: tuple[int, ...], name: str) -> Trained:
     return train(x[own], labels[own], loss_of, average)
 
 
+def wrapped(group: Any, cut: tuple[int, ...]) -> Trained:
+    """The same steps by torch's own DistributedDataParallel."""
+    x, labels = inputs(sum(cut))
+    own = block_of(cut, distributed.get_rank(group))
+    encoder = torch.nn.Linear(D_IN, D, bias=False, dtype=torch.float64)
+    with torch.no_grad():
+        encoder.weight.copy_(first_weight().T)
+    model = torch.nn.parallel.DistributedDataParallel(encoder, process_group=group)
+    optimizer = torch.optim.SGD(encoder.parameters(), RATE)
+    losses, first_gradient = [], None
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        z = model(x[own])
+        z.retain_grad()
+        loss = supcon_loss(z, labels[own], group=group)
+        loss.backward()
+        losses.append(loss.detach())
+        first_gradient = z.grad if first_gradient is None else first_gradient
+        optimizer.step()
+    assert first_gradient is not None
+    return Trained(losses, first_gradient, encoder.weight.detach().T)
+
+
 def error_of(call: Callable[[], object]) -> str:
     try:
         call()
-    except (InputError, TypeError) as error:
+    except (InputError, RuntimeError) as error:
         return str(error)
     return "no error"
 
@@ -121,6 +148,7 @@ def faults(rank: int, groups: dict[int, Any]) -> dict[str, str]:
         "impl": lambda **group: supcon_loss(z, labels, impl="x" if here else "tiled", **group),
         "temperature": lambda **group: supcon_loss(z, labels, temperature=0.1 + here, **group),
         "text": lambda **group: supcon_loss(z, labels, temperature="x" if here else 1, **group),
+        "ours": lambda **group: supcon_loss(z, labels, normalize=labels if here else 1, **group),
         "dimensions": lambda **group: supcon_loss(z[:, : 2 - here], labels, **group),
         "dtype": lambda **group: supcon_loss(z.float() if here else z, labels, **group),
     }
@@ -139,14 +167,23 @@ def others(rank: int, groups: dict[int, Any]) -> dict[str, Any]:
     z = x[own].requires_grad_()
     lonely = supcon_loss(z, torch.arange(8)[own], group=groups[4])
     lonely.backward()
-    empty = supcon_loss(x[:0], labels[:0], group=groups[4])
+    nothing = x[:0].clone().requires_grad_()
+    empty = supcon_loss(nothing, labels[:0], group=groups[4])
+    empty.backward()
     _, details = supcon_loss(x[own], labels[own], group=groups[4], return_details=True)
     half = supcon_loss(x[own].bfloat16(), labels[own], group=groups[4])
+    # Rows with strides of their own, labels of another dtype on each process, under autocast.
+    odd = x[own].float().T.contiguous().T.requires_grad_()
+    narrow = (labels[own] % 100).to((torch.int8, torch.int32, torch.uint8, torch.int64)[rank])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        odd_loss = supcon_loss(odd, narrow, group=groups[4])
+    odd_loss.backward()
     return {
         "lonely": (lonely.detach(), z.grad),
-        "empty": empty,
+        "empty": (empty.detach(), nothing.grad),
         "details": details,
         "half": half,
+        "odd": (odd_loss.detach(), odd.grad),
         "alone": supcon_loss(x[own], labels[own]),
     }
 
@@ -170,6 +207,7 @@ def work(rank: int, folder: Path, names: tuple[str, ...]) -> None:
             for cut in (FUSED_CUTS if name == "fused" else CUTS)
             if rank < len(cut)
         },
+        "wrapped": {cut: wrapped(groups[len(cut)], cut) for cut in CUTS if rank < len(cut)},
         "others": others(rank, groups),
         "faults": faults(rank, groups),
     }

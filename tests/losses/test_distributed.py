@@ -55,6 +55,17 @@ def test_value_gradient_and_trajectory_are_those_of_one_process(answers, name, c
         torch.testing.assert_close(got.weight, truth.weight, rtol=1e-11, atol=0)
 
 
+@pytest.mark.parametrize("cut", CUTS, ids=str)
+def test_torchs_own_averaging_trains_as_one_process(answers, cut):
+    """DistributedDataParallel, with processes that have no rows too."""
+    x, labels = inputs(sum(cut))
+    truth = train(x, labels, partial(supcon_loss, impl="reference"), lambda _: None)
+    for rank in range(len(cut)):
+        got = answers[rank]["wrapped"][cut]
+        torch.testing.assert_close(got.losses, truth.losses, rtol=1e-12, atol=0)
+        torch.testing.assert_close(got.weight, truth.weight, rtol=1e-11, atol=0)
+
+
 @pytest.mark.skipif(not FUSED, reason="Triton is not installed")
 @pytest.mark.parametrize("cut", FUSED_CUTS, ids=str)
 def test_the_kernels_of_several_processes_train_as_one_process(answers, cut):
@@ -80,7 +91,9 @@ def test_a_batch_without_positives_or_rows_is_zero_everywhere(answers, rank):
     loss, gradient = answers[rank]["others"]["lonely"]
     assert loss.item() == 0
     assert torch.equal(gradient, torch.zeros(((2, 3, 3, 0)[rank], 5), dtype=torch.float64))
-    assert answers[rank]["others"]["empty"].item() == 0
+    loss, gradient = answers[rank]["others"]["empty"]
+    assert loss.item() == 0
+    assert gradient.shape == (0, 5)  # attached: backward ran
 
 
 @pytest.mark.parametrize("rank", range(WORLD))
@@ -96,6 +109,18 @@ def test_half_precision_rows_are_computed_with_in_float32(answers, rank):
     half = answers[rank]["others"]["half"]
     assert half.dtype == torch.float32
     torch.testing.assert_close(half, supcon_loss(x.bfloat16(), labels), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("rank", range(WORLD))
+def test_strides_dtypes_of_labels_and_autocast_change_nothing(answers, rank):
+    x, labels = inputs(8)
+    whole = x.float().requires_grad_()
+    truth = supcon_loss(whole, labels % 100)
+    truth.backward()
+    loss, gradient = answers[rank]["others"]["odd"]
+    torch.testing.assert_close(loss, truth.detach(), rtol=1e-6, atol=0)
+    expected = WORLD * whole.grad[block_of((2, 3, 3, 0), rank)]
+    torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("rank", range(WORLD))
@@ -115,7 +140,8 @@ def test_without_a_group_a_process_is_alone(answers, rank):
         ("type", "process 2 of 4: embeddings are a list; give a torch tensor."),
         ("impl", "process 2 of 4: impl is 'x'; allowed: auto, reference"),
         ("temperature", "the processes disagree on temperature: 0.1, 0.1, 1.1, 0.1 (process 0"),
-        ("text", "'<' not supported between instances of 'int' and 'str'"),
+        ("text", "process 2 of 4: temperature is 'x'; it must be a number above 0"),
+        ("ours", "Boolean value of Tensor with more than one value is ambiguous"),
         ("dimensions", "the processes disagree on dimensions: 2, 2, 1, 2 (process 0 first)"),
         ("dtype", "disagree on dtype: torch.float64, torch.float64, torch.float32, torch.float64"),
         ("twice", "the loss over a process group has no second derivative (create_graph=True)"),

@@ -195,8 +195,9 @@ def _repulsion_kernel(
         z_QK = _rows(z_ptr, place_Q, n, 0, D, DEPTH)
         score_PQ = _scores(z_ptr, z_PK, z_QK, place_P, place_Q, n, scale, D, DEPTH)
         log_denominator_Q = tl.load(log_denominator_ptr + place_Q, place_Q < n, float("inf"))
-        weight_PQ = tl.exp2(score_PQ - log_denominator_P[:, None])
-        weight_PQ += tl.exp2(score_PQ - log_denominator_Q[None, :])
+        # No share is above 1, however z_i.z_a and z_a.z_i are rounded.
+        weight_PQ = tl.exp2(tl.minimum(score_PQ - log_denominator_P[:, None], 0.0))
+        weight_PQ += tl.exp2(tl.minimum(score_PQ - log_denominator_Q[None, :], 0.0))
         if D > DEPTH:
             z_QK = _rows(z_ptr, place_Q, n, k, D, DEPTH)
         push_PK = tl.dot(weight_PQ.to(z_QK.dtype), z_QK, push_PK, input_precision="tf32x3")

@@ -6,8 +6,8 @@ block.
 
 from __future__ import annotations
 
-import math
 from functools import partial
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from torch import Tensor
 from lacvit.errors import InputError
 from lacvit.losses.batch import Batch
 from lacvit.losses.row_blocks import log_sum_exp, mean_over_anchors
+
+LARGEST = 1e4  # beyond, float32 has no digits left for the difference of two sums' gradients
 
 
 def weighted_supcon(z_RD: Tensor, batch: Batch, beta: float) -> Tensor:
@@ -37,10 +39,10 @@ def weighted_supcon(z_RD: Tensor, batch: Batch, beta: float) -> Tensor:
 
 def check_weighting(negative_weighting: float, impl: str) -> None:
     """Refuses what cannot be a beta, and an implementation that has none."""
-    if isinstance(negative_weighting, Tensor) or not 0 <= negative_weighting < math.inf:
+    if not isinstance(negative_weighting, Real) or not 0 <= negative_weighting <= LARGEST:
         raise InputError(
-            f"negative_weighting is {negative_weighting!r}; it must be a number from 0 up "
-            "(0: SupCon; usual: 0.5 to 2)."
+            f"negative_weighting is {negative_weighting!r}; it must be a number from 0 up to "
+            f"{LARGEST:g} (0: SupCon; usual: 0.5 to 2)."
         )
     if negative_weighting and impl != "auto":
         raise InputError(
@@ -51,10 +53,15 @@ def check_weighting(negative_weighting: float, impl: str) -> None:
 
 def _weighted(beta: float, logits_BN: Tensor, positive_BN: Tensor, negative_BN: Tensor) -> Tensor:
     log_positives_B = log_sum_exp(logits_BN, positive_BN)
+    # From the nearest negative down, so that beta multiplies no large logit.
+    nothing = torch.finfo(logits_BN.dtype).min / 4
+    nearest_B = logits_BN.detach().masked_fill(~negative_BN, nothing).amax(dim=1)
+    below_BN = (logits_BN - nearest_B[:, None]).masked_fill(~negative_BN, 0)
     log_negatives_B = (
         negative_BN.sum(dim=1).to(logits_BN.dtype).log()
-        + log_sum_exp((1 + beta) * logits_BN, negative_BN)
-        - log_sum_exp(beta * logits_BN, negative_BN)
+        + nearest_B
+        + log_sum_exp((1 + beta) * below_BN, negative_BN)
+        - log_sum_exp(beta * below_BN, negative_BN)
     )
     mean_positive_B = logits_BN.masked_fill(~positive_BN, 0).sum(dim=1) / positive_BN.sum(dim=1)
     return torch.logaddexp(log_positives_B, log_negatives_B) - mean_positive_B

@@ -6,6 +6,7 @@ Shape letters: N embeddings (views), D dimensions.
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from lacvit.errors import InputError
 
 ROWS_AT_ONCE = 1024
+LEAST_ROOM = 2.0**-40  # of the largest number: logits are summed, over a trillion rows at most
 
 
 def enter(
@@ -38,13 +40,18 @@ def check_arguments(embeddings_ND: Tensor, labels_N: Tensor, temperature: float)
     for name, tensor in ("embeddings", embeddings_ND), ("labels", labels_N):
         if not isinstance(tensor, Tensor):
             raise InputError(f"{name} are a {type(tensor).__name__}; give a torch tensor.")
+        if tensor.layout != torch.strided or tensor.is_meta:
+            kind = "on the meta device" if tensor.is_meta else f"a tensor of {tensor.layout}"
+            raise InputError(f"{name} are {kind}; give a dense tensor that holds its numbers.")
     if embeddings_ND.ndim != 2 or embeddings_ND.shape[1] == 0:
         raise InputError(
             f"embeddings have shape {tuple(embeddings_ND.shape)}; expected (N, D), one row a view. "
             "Stack several views along the rows and repeat the labels."
         )
-    if not embeddings_ND.is_floating_point():
-        raise InputError(f"embeddings are {embeddings_ND.dtype}; expected a floating dtype.")
+    if not embeddings_ND.is_floating_point() or embeddings_ND.dtype.itemsize < 2:
+        raise InputError(
+            f"embeddings are {embeddings_ND.dtype}; expected a floating dtype of 16 bits or more."
+        )
     if labels_N.shape != embeddings_ND.shape[:1]:
         raise InputError(
             f"labels have shape {tuple(labels_N.shape)} and embeddings "
@@ -52,7 +59,7 @@ def check_arguments(embeddings_ND: Tensor, labels_N: Tensor, temperature: float)
         )
     if labels_N.is_floating_point() or labels_N.is_complex():
         raise InputError(f"labels are {labels_N.dtype}; expected class numbers of integer dtype.")
-    if isinstance(temperature, Tensor) or not 0 < temperature < math.inf:
+    if not isinstance(temperature, Real) or not 0 < temperature < math.inf:
         raise InputError(
             f"temperature is {temperature!r}; it must be a number above 0 (usual: 0.05 to 0.5)."
         )
@@ -71,10 +78,16 @@ def checked_rows(embeddings_ND: Tensor, temperature: float, normalize: bool) -> 
         dtype
     )
     _refuse(~largest_N.isfinite(), "is not finite")
+    largest_logit = torch.finfo(dtype).max * LEAST_ROOM
     if not normalize:
         logit_N = squared_lengths(fixed_ND.to(dtype)) / temperature
-        _refuse(~logit_N.isfinite(), "is too long: its logit with itself overflows")
+        _refuse(~(logit_N <= largest_logit), "is too long: its logit with itself overflows")
         return embeddings_ND.to(dtype)
+    if 1 / float(temperature) > largest_logit:
+        raise InputError(
+            f"temperature is {temperature}, where logits overflow in {dtype}; it must be above "
+            f"{1 / largest_logit:.1g} (usual: 0.05 to 0.5)."
+        )
     _refuse(largest_N == 0, "is all zeros and has no direction")
     z_ND: Tensor = _UnitRows.apply(embeddings_ND, largest_N)  # type: ignore[no-untyped-call]
     return z_ND

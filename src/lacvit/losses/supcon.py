@@ -114,8 +114,9 @@ def supcon_loss(
     others). An empty batch, and one where no row has a positive, gives 0 with a gradient of zeros.
 
     Args:
-        embeddings_ND: any floating dtype. The arithmetic is done in float32, or float64 for
-            float64 input, whatever autocast says; the gradient comes back in the input's dtype.
+        embeddings_ND: any floating dtype from 16 bits up. The arithmetic is done in float32, or
+            float64 for float64 input, whatever autocast says; the gradient comes back in the
+            input's dtype.
         labels_N: any integer dtype (or bool), any values; on another device they are moved.
         temperature: divides the cosines.
         normalize: bring the rows to unit length first. Say False only where they have it; rows
@@ -133,11 +134,11 @@ def supcon_loss(
         A scalar in float32 or float64; or the scalar and its details.
 
     Raises:
-        InputError: wrong shape or dtype, a temperature that is not above 0, an unknown ``impl``,
-            an ``impl`` beside weighted negatives; a row with NaN or infinity, or (under
-            ``normalize``) of zeros: its index is named. In a group every process raises it, and
-            names the process; so do processes that disagree on anything that must be alike.
-            A second derivative of a loss over a group.
+        InputError: wrong shape or dtype, a temperature that is not above 0 or so low that logits
+            overflow, an unknown ``impl``, an ``impl`` beside weighted negatives; a row with NaN or
+            infinity, or (under ``normalize``) of zeros: its index is named. In a group every
+            process raises it, and names the process; so do processes that disagree on anything
+            that must be alike. A second derivative of a loss over a group.
     """
     if torch.compiler.is_compiling():  # what it does depends on the data: run it as it stands
         compute: Callable[..., Tensor | tuple[Tensor, LossDetails]] = torch.compiler.disable(
@@ -186,7 +187,7 @@ def _supcon_loss(
 
 
 def _check_implementation(impl: str) -> None:
-    if impl != "auto" and impl not in IMPLEMENTATIONS:
+    if not isinstance(impl, str) or impl not in ("auto", *IMPLEMENTATIONS):
         allowed = ", ".join(["auto", *IMPLEMENTATIONS])
         raise InputError(f"impl is {impl!r}; allowed: {allowed}.")
 

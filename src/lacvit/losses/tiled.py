@@ -78,8 +78,11 @@ def repulsion(
             torch.add(share[rows][:, None], share[columns], out=weight_PQ)
             weight_PQ *= values_PQ
         else:
-            torch.sub(values_PQ, log_denominator[rows][:, None], out=weight_PQ).exp_()
-            weight_PQ += (values_PQ - log_denominator[columns]).exp_()
+            # No share is above 1; but z_i.z_a and z_a.z_i may be rounded differently, and where
+            # logits are in the millions that is much.
+            torch.sub(values_PQ, log_denominator[rows][:, None], out=weight_PQ)
+            weight_PQ.clamp_(max=0).exp_()
+            weight_PQ += (values_PQ - log_denominator[columns]).clamp_(max=0).exp_()
         push[rows].addmm_(weight_PQ, z[columns])
         if tile.mirrored:
             push[columns].addmm_(weight_PQ.T, z[rows])
