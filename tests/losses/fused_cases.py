@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from supcon_problems import Problem, gradient_bar, value_and_gradient, value_bar
+from supcon_problems import Problem, dense_in, gradient_bar, value_and_gradient, value_bar
 from torch.nn import functional
 
 from lacvit.losses import supcon_loss
@@ -18,7 +18,6 @@ LOADED_UNASKED = "triton" in sys.modules  # before the kernels' file is imported
 
 from lacvit.losses import fused  # noqa: E402
 from lacvit.losses.fused import Cut, log_denominators, repulsion  # noqa: E402
-from lacvit.losses.reference import dense_supcon  # noqa: E402
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -83,15 +82,6 @@ def test_matches_the_definition(n, d, n_classes, temperature, cut, monkeypatch):
     assert error.norm() <= dense_error.norm() + gradient_bar(here, EPS)
 
 
-def dense_in(dtype, x_ND, labels_N, temperature):
-    """Value and gradient of the dense form with every operation in ``dtype``."""
-    x_ND = x_ND.to(dtype, copy=True).requires_grad_()
-    _, index_N, counts_K = labels_N.unique(return_inverse=True, return_counts=True)
-    loss = dense_supcon(functional.normalize(x_ND, dim=1), index_N, counts_K, temperature)
-    loss.backward()
-    return loss.detach().double(), x_ND.grad.double()
-
-
 @pytest.mark.parametrize("temperature", [0.01, 0.1])
 @pytest.mark.parametrize("seed", range(3))
 def test_bfloat16_errs_less_than_the_dense_form_in_bfloat16(temperature, seed, monkeypatch):
@@ -144,6 +134,31 @@ def test_a_row_that_meets_only_itself_has_an_empty_sum():
     z_ND = torch.ones(1, 3, device=DEVICE)
     found = log_denominators(z_ND, z_ND, 0, 0.1, None, operands=torch.float32)
     assert found.tolist() == [-torch.inf]
+
+
+def test_a_second_derivative_is_the_definitions(monkeypatch):
+    monkeypatch.setattr(fused, "cut_for", lambda d, operands: SMALL)
+    x_ND, labels_N = batch(20, 6, 4)
+    along_ND = batch(20, 6, 4, seed=1)[0]
+
+    def twice(impl, dtype):
+        leaf_ND = x_ND.to(dtype).requires_grad_()
+        loss = supcon_loss(leaf_ND, labels_N, temperature=0.5, impl=impl)
+        (gradient_ND,) = torch.autograd.grad(loss, leaf_ND, create_graph=True)
+        return torch.autograd.grad((gradient_ND * along_ND).sum(), leaf_ND)[0].double()
+
+    truth = twice("reference", torch.float64)
+    torch.testing.assert_close(twice("fused", torch.float32), truth, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1e-7, 1e-20])
+def test_a_share_stays_a_share_where_logits_have_no_digits_left(temperature, monkeypatch):
+    """As in test_extremes.py."""
+    monkeypatch.setattr(fused, "cut_for", lambda d, operands: SMALL)
+    z_ND, labels_N = batch(40, 5, 4)
+    leaf_ND = functional.normalize(z_ND, dim=1).requires_grad_()
+    supcon_loss(leaf_ND, labels_N, temperature=temperature, impl="fused").backward()
+    assert 0.1 < (leaf_ND.grad * temperature).norm(dim=1).sum() <= 4
 
 
 @on_a_gpu

@@ -24,8 +24,10 @@ from dataclasses import dataclass
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional
 
 from lacvit.losses import supcon_loss
+from lacvit.losses.reference import dense_supcon
 
 LABEL_DTYPES = [torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool]
 FLOAT_DTYPES = [torch.bfloat16, torch.float16, torch.float32, torch.float64]
@@ -105,6 +107,18 @@ def value_and_gradient(problem: Problem, impl: str, dtype: torch.dtype) -> tuple
     loss.backward()
     assert leaf.grad is not None
     return loss.detach().double(), leaf.grad.double()
+
+
+def dense_in(
+    dtype: torch.dtype, x_ND: Tensor, labels_N: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Value and gradient of the dense form with every operation in ``dtype``; in float64."""
+    x_ND = x_ND.detach().to(dtype, copy=True).requires_grad_()
+    _, index_N, counts_K = labels_N.unique(return_inverse=True, return_counts=True)
+    loss = dense_supcon(functional.normalize(x_ND, dim=1), index_N, counts_K, temperature)
+    loss.backward()
+    assert x_ND.grad is not None
+    return loss.detach().double(), x_ND.grad.double()
 
 
 def value_bar(problem: Problem, eps: float) -> float:

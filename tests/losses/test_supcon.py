@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from supcon_problems import (
     LABEL_DTYPES,
     Problem,
+    dense_in,
     gradient_bar,
     supcon_problems,
     value_and_gradient,
@@ -91,6 +92,19 @@ def test_low_precision_input_costs_no_more_than_its_rounding(problem: Problem):
     value, _ = value_and_gradient(problem, "auto", problem.embeddings.dtype)
     wide, _ = value_and_gradient(problem, "auto", torch.float64)
     assert abs(value - wide) <= value_bar(problem, EPS[torch.float32] + EPS[torch.float64])
+
+
+@every_implementation
+@pytest.mark.parametrize("temperature", [0.02, 0.1])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_it_errs_less_than_the_dense_form_in_the_same_dtype(impl, dtype, temperature, small_tiles):
+    x, labels = batch(n=60, d=24, n_classes=5)
+    x = x.to(dtype)
+    truth, truth_gradient = dense_in(torch.float64, x, labels, temperature)
+    dense, dense_gradient = dense_in(dtype, x, labels, temperature)
+    value, gradient = value_and_gradient(Problem(x, labels, temperature, True, 4, 0), impl, dtype)
+    assert abs(value - truth) <= abs(dense - truth)
+    assert 0 < (gradient - truth_gradient).norm() < (dense_gradient - truth_gradient).norm()
 
 
 @pytest.mark.parametrize("temperature", [0.005, 0.1])
@@ -281,12 +295,14 @@ def test_the_scale_of_raw_embeddings_cannot_overflow(impl, scale):
 
 
 @pytest.mark.filterwarnings("default")  # the compiler's own
-def test_a_compiled_caller_gets_the_same_loss():
+@every_implementation
+def test_a_compiled_caller_gets_the_same_loss(impl, small_tiles):
     z, labels = batch(dtype=torch.float32)
     z.requires_grad_()
 
     def step(z):
-        return 2 * supcon_loss(z * 3, labels)
+        loss, details = supcon_loss(z * 3, labels, impl=impl, return_details=True)
+        return loss * details.anchors
 
     loss = torch.compile(step, backend="eager")(z)
     assert torch.equal(loss, step(z))
@@ -310,6 +326,31 @@ def test_tiled_never_makes_a_tensor_larger_than_its_input(small_tiles):
     with LargestTensor() as largest:
         supcon_loss(z, labels, impl="tiled").backward()
     assert largest.numel == 60 * 8
+
+
+class Products(torch.utils._python_dispatch.TorchDispatchMode):
+    """Multiplications of matrix products."""
+
+    multiplications = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if "mm" in function._schema.name:
+            assert "addmm" in function._schema.name
+            self.multiplications += args[1].numel() * args[2].shape[1]
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("kept", "products"), [(0, 4), (2**30, 3)])
+def test_each_pair_of_rows_is_computed_once(kept, products, monkeypatch):
+    """Scores, scores again unless kept, two products for the gradient: of half the pairs each."""
+    monkeypatch.setattr(tiled, "TILE", 4)
+    monkeypatch.setattr(tiled, "KEPT_BYTES", kept)
+    z, labels = batch(n=120, d=8)
+    z.requires_grad_()
+    with Products() as seen:
+        supcon_loss(z, labels, impl="tiled").backward()
+    of_half = 120 * 120 * 8 / 2
+    assert seen.multiplications == pytest.approx(products * of_half, rel=4 / 120)
 
 
 @pytest.mark.parametrize("sizes", [[5, 5, 5], [1, 2, 9], [4], [1, 1]])
