@@ -135,6 +135,18 @@ def test_no_form_of_import_escapes(
     assert rooms_imported(tmp_path / "losses.py") == expected
 
 
+def test_only_one_file_imports_accelerate() -> None:
+    importing = {
+        path.relative_to(SOURCE).as_posix()
+        for path in FILES
+        if any(
+            module.split(".")[0] == "accelerate"
+            for module in imports(ast.parse(path.read_text(encoding="utf-8")))
+        )
+    }
+    assert importing == {"distributed.py"}
+
+
 def is_kernel(function: ast.FunctionDef) -> bool:
     """Triton's functions take every pointer and size one by one."""
     return any("triton.jit" in ast.unparse(decorator) for decorator in function.decorator_list)
