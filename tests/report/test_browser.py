@@ -1,6 +1,7 @@
 """The page in a real browser: no error, no request, no sideways scrolling, both schemes."""
 
 import pytest
+from accessible import faults, tree
 from run_folders import make_run_folder, make_thumbnails
 
 from lacvit.report import write_report
@@ -96,6 +97,22 @@ def test_folded_tables_are_printed(opened):
     page.emulate_media(media="print")
     assert page.locator("#classes table").bounding_box()["height"] > 1000
     assert page.locator("nav").is_hidden()
+
+
+@pytest.mark.parametrize("name", ["ten", "unfinished"])
+def test_a_screen_reader_finds_a_name_for_everything(opened, name):
+    page = opened(name)
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    assert faults(page) == []
+
+
+def test_what_is_drawn_is_also_said(opened):
+    page = opened("ten")
+    said = [name for role, name, _ in tree(page) if role == "image"]
+    for words in ("from 30.0", "half of the variance lies in", "by t-SNE", "off by 11.0"):
+        assert any(words in name for name in said), words
+    heading = page.locator("#classes th").first.get_by_role("button")
+    assert heading.evaluate("b => getComputedStyle(b, '::after').content").endswith('/ ""')
 
 
 def test_ten_thousand_points_open_quickly(opened):

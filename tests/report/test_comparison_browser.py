@@ -4,11 +4,13 @@ import json
 import re
 
 import pytest
+from accessible import faults, tree
 from large_comparison import smooth_images, write_large_comparison
 
 from lacvit.report import embedded, write_comparison_report
 
 MOST_BYTES = 10_000_000
+A4_WIDTH = 703  # CSS pixels between margins of 12 mm
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +164,54 @@ def test_the_methods_are_told_apart_on_paper_and_where_a_chart_stands_alone(open
     page.emulate_media(media="print")
     assert [label.is_visible() for label in page.locator(".arms label").all()] == [True, True]
     assert page.locator(".csv:visible").count() == 0
+
+
+def test_a_screen_reader_finds_a_name_for_everything(opened):
+    page = opened()
+    page.evaluate("document.querySelectorAll('.plot').forEach(draw)")
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true })")
+    page.wait_for_function("document.querySelectorAll('details[data-table] tbody tr').length > 99")
+    form = page.locator(".opener")
+    form.locator("[name=said]").select_option("1")
+    assert faults(page) == []
+    bare = """all => all.filter((place) => {
+      const about = place.closest(".matrices, .embedding") ?? place.closest("figure");
+      return !about.querySelector("[data-table]");
+    }).length"""
+    assert page.locator(".plot").evaluate_all(bare) == 0, "a plot without its table"
+
+
+def test_the_image_under_the_ring_is_read_out(opened):
+    page = opened()
+    place = drawn(page, "[data-plane='0']")
+    region = [node for role, _, node in tree(page) if role == "status"]
+    assert len(region) == 1, "it is there before it has anything to say"
+    place.focus()
+    page.keyboard.press("ArrowRight")
+    said = page.locator(".spoken").text_content()
+    assert re.search(r"class \d+.*lacvit: class \d+", said, re.DOTALL)
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".spoken").text_content() != said
+
+
+def test_on_paper_every_plot_is_drawn_in_light_colours_and_fits(opened):
+    page = opened(scheme="dark")
+    assert page.locator(".main-svg").count() == 0
+    on_paper = """() => addEventListener("beforeprint", () => {
+      window.printed = [...document.querySelectorAll(".plot")].map((place) => ({
+        width: place.querySelector(".main-svg")?.getBoundingClientRect().width ?? 0,
+        ink: place.layout.font.color === PAGE.inks.light.muted,
+      }));
+    })"""
+    page.evaluate(on_paper)  # after the page's own
+    assert page.pdf(format="A4", print_background=True).startswith(b"%PDF")
+    printed = page.evaluate("window.printed")
+    assert len(printed) > 8
+    assert all(0 < plot["width"] <= A4_WIDTH and plot["ink"] for plot in printed)
+    ink = "document.querySelector('.plot').layout.font.color === PAGE.inks.dark.muted"
+    assert page.evaluate(ink), "and as before afterwards"
+    page.set_viewport_size({"width": 700, "height": 900})
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    columns = "g => getComputedStyle(g).gridTemplateColumns.split(' ').length"
+    assert page.locator(".mistakes").first.evaluate(columns) == 8

@@ -142,6 +142,10 @@ function draw(place) {
   const how = place.dataset.chart ? drawChart : place.dataset.plane ? drawPlane : drawMatrix;
   how(place);
   drawn.set(place, how);
+  // A plot has its words and its table: its ticks and marks one by one would only be noise.
+  for (const part of [...place.children, document.getElementById("js-plotly-tester")]) {
+    part?.setAttribute("aria-hidden", "true");
+  }
 }
 
 function redraw() {
@@ -162,10 +166,12 @@ function watch() {
   dark.addEventListener("change", redraw);
   addEventListener("beforeprint", () => {
     printing = true;
+    document.documentElement.classList.add("paper"); // plots take their width from the page
     places.forEach(draw);
   });
   addEventListener("afterprint", () => {
     printing = false;
+    document.documentElement.classList.remove("paper");
     redraw();
   });
 }
@@ -174,8 +180,10 @@ function watch() {
 function tile(number, words) {
   const box = document.createElement("span");
   const sheet = PAGE.sheet;
-  box.setAttribute("role", "img");
-  box.setAttribute("aria-label", words);
+  if (words) {
+    box.setAttribute("role", "img");
+    box.setAttribute("aria-label", words);
+  }
   box.className = `tile small${sheet && sheet.pixels ? " pixels" : ""}`;
   if (sheet) {
     const at = (place, count) => `${(100 * place) / Math.max(count - 1, 1)}%`;
@@ -234,7 +242,12 @@ document.addEventListener(
     const wide = document.createElement("div");
     wide.className = "wide";
     wide.tabIndex = 0;
+    wide.setAttribute("role", "group");
+    wide.setAttribute("aria-label", "A table that scrolls");
     const table = document.createElement("table");
+    const caption = table.createCaption();
+    caption.className = "unseen";
+    caption.textContent = box.dataset.title;
     const headRow = table.createTHead().insertRow();
     for (const name of head) {
       const cell = document.createElement("th");
@@ -245,7 +258,11 @@ document.addEventListener(
     const body = table.createTBody();
     for (const row of rows.slice(0, TABLE_ROWS)) {
       const made = body.insertRow();
-      for (const value of row) made.insertCell().textContent = value;
+      const name = document.createElement("th");
+      name.scope = "row";
+      name.textContent = row[0];
+      made.append(name);
+      for (const value of row.slice(1)) made.insertCell().textContent = value;
     }
     wide.append(table);
     box.append(wide);

@@ -19,6 +19,7 @@ from lacvit.report.comparison_plots import (
     draw_accuracies,
     draw_differences,
     draw_over_shots,
+    row_names,
     rows_frame,
 )
 from lacvit.report.frames import Draw, Frame, single
@@ -126,7 +127,7 @@ def accuracies(number: int, cell: Mapping[str, Any]) -> Markup:
     named = ", ".join(f"{m['method']} {100 * m['accuracy']:.1f} %" for m in methods)
     return _svg(
         partial(draw_accuracies, methods=methods),
-        rows_frame(len(methods)),
+        rows_frame([method["method"] for method in methods]),
         f"accuracies-{number}",
         f"Accuracy@1, {cell['name']}: {named}",
     )
@@ -138,7 +139,7 @@ def differences(number: int, cell: Mapping[str, Any], margin: float) -> Markup |
         return None
     return _svg(
         partial(draw_differences, pairs=pairs, margin=margin),
-        rows_frame(len(pairs)),
+        rows_frame(row_names(pairs)),
         f"differences-{number}",
         " ".join(pair["words"] for pair in pairs),
     )
@@ -153,10 +154,18 @@ def over_shots(cells: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:
             key=lambda cell: int(cell["shots"]),
         )
         if len(found) > 1:
-            words = f"Accuracy@1 over labelled images a class, {backbone}"
+            words = f"Accuracy@1 by labelled images a class, {backbone}: {_shots_words(found)}"
             draw = partial(draw_over_shots, cells=found)
             plots.append((backbone, _svg(draw, SHOTS_FRAME, f"shots-{number}", words)))
     return plots
+
+
+def _shots_words(cells: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(
+        f"with {cell['shots']} "
+        + ", ".join(f"{m['method']} {100 * m['accuracy']:.1f} %" for m in cell["methods"])
+        for cell in cells
+    )
 
 
 def shots_rows(cells: Sequence[Mapping[str, Any]]) -> list[tuple[object, ...]]:

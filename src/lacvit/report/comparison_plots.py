@@ -11,16 +11,20 @@ from matplotlib.ticker import MaxNLocator
 
 from lacvit.report.frames import Frame
 from lacvit.report.theme import class_colour, class_marker, light
-from lacvit.report.words import points, shortened
+from lacvit.report.words import display_width, points, shortened
 
 ROW = 0.34  # inches
-NAMES = 1.35
+NAME_LETTERS = 24
+LETTER = 0.066  # inches that a letter of a row's name takes
+NAME_HEIGHT = 0.065  # of the axis' height, beside the lines of `draw_over_shots`
 SHOTS_FRAME = Frame(4.6, 2.9, left=0.5, right=1.3, bottom=0.45, top=0.12)
 
 
-def rows_frame(count: int) -> Frame:
-    """Room for that many rows with a name at their left."""
-    return Frame(4.6, ROW * count + 0.6, left=NAMES, right=0.5, bottom=0.45, top=0.1)
+def rows_frame(names: Sequence[str]) -> Frame:
+    """Room for a row each, with its name at its left."""
+    longest = max(display_width(shortened(name, NAME_LETTERS)) for name in names)
+    left = 0.15 + LETTER * longest
+    return Frame(left + 2.75, ROW * len(names) + 0.6, left=left, right=0.5, bottom=0.45, top=0.1)
 
 
 def draw_accuracies(axes: Axes, methods: Sequence[Mapping[str, Any]]) -> None:
@@ -55,8 +59,13 @@ def draw_differences(axes: Axes, pairs: Sequence[Mapping[str, Any]], margin: flo
             points(pair["difference"]), (1.01, row), xycoords=("axes fraction", "data"),
             va="center", fontweight="bold", color=colour,
         )  # fmt: skip
-    _named_rows(axes, [f"over {pair['against']}" for pair in pairs])
+    _named_rows(axes, row_names(pairs))
     axes.set_xlabel("difference in points, with its 95 % interval")
+
+
+def row_names(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What stands beside the rows of :func:`draw_differences`."""
+    return [f"over {pair['against']}" for pair in pairs]
 
 
 def draw_over_shots(axes: Axes, cells: Sequence[Mapping[str, Any]]) -> None:
@@ -78,7 +87,7 @@ def draw_over_shots(axes: Axes, cells: Sequence[Mapping[str, Any]]) -> None:
                 ends = [100 * end for end in method["interval"]]
                 axes.plot([shots, shots], ends, color=colour, linewidth=1, alpha=0.6)
     last = [100 * method["accuracy"] for method in cells[-1]["methods"]]
-    for place, number in zip(_apart(last), range(len(names)), strict=True):
+    for place, number in zip(_apart(last, axes.get_ylim()), range(len(names)), strict=True):
         axes.annotate(
             shortened(names[number], 22), (1.03, place), xycoords=("axes fraction", "data"),
             va="center", color=class_colour(number), fontweight="bold",
@@ -91,18 +100,19 @@ def draw_over_shots(axes: Axes, cells: Sequence[Mapping[str, Any]]) -> None:
     axes.grid(axis="y", color=light("rule"), linewidth=0.6)
 
 
-def _apart(values: Sequence[float]) -> list[float]:
-    """The values, moved apart as far as their names need."""
-    gap = max(1e-9, (max(values) - min(values)) / 8, 1.2)
+def _apart(values: Sequence[float], ends: tuple[float, float]) -> list[float]:
+    """The values, moved apart as far as their names need on an axis from end to end."""
+    gap = NAME_HEIGHT * (ends[1] - ends[0])
     order = sorted(range(len(values)), key=lambda i: values[i])
     placed = list(values)
     for before, after in pairwise(order):
         placed[after] = max(placed[after], placed[before] + gap)
-    return placed
+    shift = (sum(placed) - sum(values)) / len(values)
+    return [place - shift for place in placed]
 
 
 def _named_rows(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), [shortened(name, 24) for name in reversed(names)])
+    axes.set_yticks(range(len(names)), [shortened(name, NAME_LETTERS) for name in reversed(names)])
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.tick_params(axis="y", length=0, labelcolor=light("ink"))
     axes.spines["left"].set_visible(False)

@@ -4,9 +4,13 @@ const EDGE = 999;
 const UNNAMED = PAGE.key.length; // a chosen class that is not among those with a colour
 const card = document.createElement("div");
 card.className = "card";
-card.setAttribute("aria-live", "polite");
+card.setAttribute("aria-hidden", "true");
 card.hidden = true;
-document.body.append(card);
+// A region that is always there is read out when its words change; one that appears is often not.
+const spoken = document.createElement("div");
+spoken.className = "unseen spoken";
+spoken.setAttribute("role", "status");
+document.body.append(card, spoken);
 
 const cellOf = (place) => PAGE.cells[place.dataset.cell];
 const choice = (place, name) => place.closest(".embedding").querySelector(name);
@@ -105,6 +109,7 @@ function show(place, image) {
   }
   words.append(line(PAGE.pool.paths[image], "path"));
   card.replaceChildren(...(PAGE.sheet ? [tile(image, "")] : []), words);
+  spoken.replaceChildren(...[...words.children].map((said) => said.cloneNode(true)));
   card.hidden = false;
   for (const other of place.closest(".panels").querySelectorAll(".plot")) {
     if (!drawn.has(other)) continue;

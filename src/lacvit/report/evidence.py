@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from lacvit.report import evidence_plots as plots
 from lacvit.report.measures import ERROR, GEOMETRY, QUALITY
 from lacvit.report.panels import Panel, svg_of, titled, with_title, write_png
-from lacvit.report.record import Embeddings, EvaluationRecord
+from lacvit.report.record import Embeddings, EvaluationRecord, Floats
 from lacvit.report.words import FEATURES, decimals, percent
 
 SCORES = {
@@ -87,7 +89,7 @@ def _geometry_panels(evaluation: EvaluationRecord, figures: Path) -> tuple[Panel
     draws = [partial(plots.draw_spectrum, spectra=ends)]
     names = ["spectrum"]
     captions = ["Singular values of the centred features, the largest 1"]
-    words = ["Singular values by rank: the flatter, the more even the directions"]
+    words = [f"Singular values by rank, the flatter the more even; {_halves(ends)}"]
     for name, cosines in plots.cosines(features, predictions.labels_N).items():
         title = FEATURES.get(name, name)
         draws.append(partial(plots.draw_cosines, found=cosines))
@@ -103,6 +105,13 @@ def _geometry_panels(evaluation: EvaluationRecord, figures: Path) -> tuple[Panel
         Panel(svg_of(draw, plots.FRAME, name, said), caption)
         for draw, name, said, caption in zip(draws, names, words, captions, strict=True)
     )
+
+
+def _halves(spectra: Sequence[Floats]) -> str:
+    """How many directions hold half of the variance, before training and after."""
+    needed = [int((np.cumsum(values**2) < 0.5 * (values**2).sum()).sum()) + 1 for values in spectra]
+    said = f"half of the variance lies in {needed[0]} of {len(spectra[0])} directions"
+    return said if len(needed) == 1 else f"{said} before, in {needed[1]} after"
 
 
 def calibration_section(evaluation: EvaluationRecord, figures: Path) -> CalibrationSection | None:

@@ -28,9 +28,11 @@ from lacvit.report.thumbnails import (
     read_or_reason,
 )
 from lacvit.report.words import FEATURES, percent, shortened, whole
+from lacvit.report.words import figures as figures_of
 
 MISTAKES = 24
 PAIRS = 12
+PLANES = {"pca": "PCA", "tsne": "t-SNE"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def curves_sections(run: RunRecord, figures: Path) -> list[CurvesSection]:
         draws = [partial(plots.draw_curve, curve=curve) for curve in stage.curves]
         panels = []
         for number, (draw, curve) in enumerate(zip(draws, stage.curves, strict=True)):
-            words = f"{stage.title}: {curve.title} over {curve.x_name}; {_ends(curve.y)}"
+            words = f"{stage.title}: {curve.title} over {curve.x_name}; {_ends(curve)}"
             drawn = svg_of(draw, plots.CURVE_FRAME, f"{stage.name}-{number}", words)
             panels.append(Panel(drawn, curve.title))
         if draws:
@@ -181,7 +183,7 @@ def class_counts(
 
 def _plane_panel(plane: Plane, key: Sequence[int], kind: str) -> Panel:
     title = FEATURES.get(plane.name, plane.name)
-    words = f"{title}: {whole(len(plane.labels_N))} test images on a plane by {kind.upper()}"
+    words = f"{title}: {whole(len(plane.labels_N))} test images on a plane by {PLANES[kind]}"
     caption = title
     if plane.variance is not None:
         caption += f": {percent(plane.agreement, 0)} of the neighbours share the label"
@@ -204,6 +206,7 @@ def _mistake_words(mistake: Mistake) -> str:
     return f"{prediction} {percent(mistake.confidence)}\nlabelled {label}"
 
 
-def _ends(values: Sequence[float]) -> str:
-    known = [value for value in values if value == value]
-    return f"from {known[0]:.3g} to {known[-1]:.3g}" if known else "no values"
+def _ends(curve: plots.Curve) -> str:
+    said = percent if curve.percent else figures_of
+    known = [said(value) for value in curve.y if value == value]
+    return f"from {known[0]} to {known[-1]}" if known else "no values"
