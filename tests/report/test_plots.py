@@ -1,11 +1,19 @@
 import html
 import math
 import re
+from itertools import combinations
 
 import numpy as np
 import pytest
 
 from lacvit.report import confusion, contact_sheet, plots, theme
+from lacvit.report.comparison_plots import (
+    SHOTS_FRAME,
+    draw_differences,
+    draw_over_shots,
+    row_names,
+    rows_frame,
+)
 from lacvit.report.frames import Frame, side_by_side, single
 from lacvit.report.plots import Curve
 from lacvit.report.record import Predictions
@@ -191,3 +199,55 @@ def test_contact_sheet_stands_rows_side_by_side(rows, columns, blocks, size):
     assert filled.sum() == rows * columns * 100
     assert filled[:, -1].any()
     assert filled[-1].any()
+
+
+@pytest.mark.parametrize(
+    ("y", "marks", "below"),
+    [
+        ([1.0, 2.0, 3.0], {}, False),  # the line comes from below
+        ([1.0, 4.0, 2.0], {}, True),  # it falls through where the value would stand
+        ([4.0, 2.02, 2.0], {}, False),  # it is flat by then
+        ([4.0, 3.0, 2.0], {"floor": 1.9}, False),  # no room below
+        ([1.0, 2.0, 3.0], {"top": 3.1}, True),  # nor above
+    ],
+)
+def test_the_last_value_stands_clear_of_its_curve(y, marks, below):
+    with theme.drawing():
+        figure = single(
+            lambda axes: plots.draw_curve(axes, Curve("", [1, 2, 3], y, marks=marks)), FRAME
+        )
+    value = next(text for text in figure.axes[0].texts if text.get_text() == f"{y[-1]:.3g}")
+    assert (value.get_va() == "top") == below
+
+
+def test_names_beside_lines_do_not_overlap():
+    def cell(shots, *accuracies):
+        names = [f"method {number}" for number in range(len(accuracies))]
+        methods = [
+            {"method": name, "accuracy": value, "interval": [value - 0.1, value + 0.1]}
+            for name, value in zip(names, accuracies, strict=True)
+        ]
+        return {"shots": shots, "methods": methods}
+
+    cells = [cell(5, 0.5, 0.6, 0.7), cell(20, 0.8, 0.801, 0.9)]
+    with theme.drawing():
+        figure = single(lambda axes: draw_over_shots(axes, cells), SHOTS_FRAME)
+        figure.canvas.draw()
+    boxes = [t.get_window_extent() for t in figure.axes[0].texts]
+    assert len(boxes) == 3
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+def test_a_long_name_of_a_row_is_not_cut():
+    names = ["over cross-entropy-refit", "over joint"]
+    pairs = [
+        {"against": name.removeprefix("over "), "difference": 0.1, "verdict": "better"}
+        | {"interval": [-0.1, 0.2]}
+        for name in names
+    ]
+    assert row_names(pairs) == names
+    with theme.drawing():
+        figure = single(lambda axes: draw_differences(axes, pairs, 0.01), rows_frame(names))
+        figure.canvas.draw()
+    for label in figure.axes[0].get_yticklabels():
+        assert label.get_window_extent().x0 >= 0

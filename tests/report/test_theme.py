@@ -52,6 +52,20 @@ def oklab(rgb):
     ) @ np.cbrt(cones)
 
 
+def cielab(rgb):
+    """CIE 1976, from linear sRGB under D65."""
+    to_xyz = np.array(
+        [
+            [0.4124564, 0.3575761, 0.1804375],
+            [0.2126729, 0.7151522, 0.0721750],
+            [0.0193339, 0.1191920, 0.9503041],
+        ]
+    )
+    x = to_xyz @ np.clip(rgb, 0, 1) / to_xyz.sum(axis=1)
+    f = np.where(x > 216 / 24389, np.cbrt(x), (24389 / 27 * x + 16) / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
 def contrast(one, other):
     """WCAG 2."""
     darker, lighter = sorted(linear(colour) @ [0.2126, 0.7152, 0.0722] for colour in (one, other))
@@ -63,6 +77,19 @@ def contrast(one, other):
 def test_class_colours_stay_apart(scheme, vision):
     seen = [oklab(VISION[vision] @ linear(pair[scheme])) for pair in CLASS_COLOURS]
     assert min(np.linalg.norm(one - other) for one, other in combinations(seen, 2)) >= 0.1
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=SCHEMES)
+@pytest.mark.parametrize("vision", VISION)
+def test_colours_that_stand_side_by_side_are_apart_in_cielab_too(scheme, vision):
+    def seen(pair):
+        return cielab(VISION[vision] @ linear(pair[scheme]))
+
+    white = cielab(np.ones(3))
+    np.testing.assert_allclose(white, [100, 0, 0], atol=1e-9)
+    shown = [seen(pair) for pair in (*CLASS_COLOURS, INKS["other"])]
+    assert min(np.linalg.norm(one - other) for one, other in combinations(shown, 2)) >= 10
+    assert np.linalg.norm(seen(INKS["right"]) - seen(INKS["wrong"])) >= 60
 
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=SCHEMES)

@@ -35,6 +35,8 @@ NAMED_CLASSES = 30  # above it a confusion matrix has no room for names and numb
 SHADES = 24
 NAME_LETTERS = 16
 COLOURED_CLASSES = 10
+VALUE_WIDTH = 0.1  # of the axis' width: how far left of the end of a curve its value reaches
+STEEP = 0.2  # of the height of a value
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,18 @@ def draw_curve(axes: Axes, curve: Curve) -> None:
     best = curve.best
     place = int(seen[:best].sum()) if best is not None and seen[best] else len(y) - 1
     near = 0.15 * float(np.ptp(axes.get_ylim()))
-    crowded = any(0 <= mark - y[place] < near for mark in marks.values())
     text = f"{100 * y[place]:.1f} %" if curve.percent else f"{y[place]:.3g}"
     at_end = place == len(y) - 1
-    _point_out(axes, (float(x[place]), float(y[place])), text, at_end=at_end, below=crowded)
+    crowded = any(0 <= mark - y[place] < near for mark in marks.values())
+    free = not any(0 <= y[place] - mark < near for mark in marks.values())
+    falls = at_end and not curve.logarithmic_x and _fall(x, y) > STEEP * near
+    below = crowded or (falls and free)
+    _point_out(axes, (float(x[place]), float(y[place])), text, at_end=at_end, below=below)
+
+
+def _fall(x: Floats, y: Floats) -> float:
+    """How far a curve falls where the value of its end stands beside it."""
+    return float(np.interp(x[-1] - VALUE_WIDTH * np.ptp(x), x, y) - y[-1])
 
 
 def _point_out(

@@ -29,14 +29,15 @@ INKS: dict[str, tuple[str, str]] = {
     "ink": ("#1c1d20", "#e9e7e2"),
     "muted": ("#5f6268", "#a3a29d"),
     "rule": ("#dddcd6", "#34363a"),
-    "other": ("#cfcec8", "#4a4d52"),
+    "other": ("#cfcec8", "#3c3f44"),
     "right": ("#2166ac", "#7ab8f0"),
     "wrong": ("#b8441a", "#f2955f"),
 }
 
 # Ten colours for classes, moved from those of Petroff 2021 ("Accessible color sequences for data
 # visualization") until, for each scheme, all pairs are at least 0.1 apart in OKLab as seen with
-# full, red-blind, green-blind and blue-blind vision; a test measures it.
+# full, red-blind, green-blind and blue-blind vision; a test measures it, and that in CIELAB all
+# pairs, and each class and `other`, are at least 10 apart.
 CLASS_COLOURS: tuple[tuple[str, str], ...] = (
     ("#568bff", "#7b8efe"),
     ("#efa716", "#ffd126"),
