@@ -215,3 +215,25 @@ def test_on_paper_every_plot_is_drawn_in_light_colours_and_fits(opened):
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     columns = "g => getComputedStyle(g).gridTemplateColumns.split(' ').length"
     assert page.locator(".mistakes").first.evaluate(columns) == 8
+
+
+def test_ticks_are_round_numbers_written_in_full(opened):
+    page = opened()
+    ticks = """([name, log, values]) => {
+      const made = axis({ name, unit: "", log, names: [] }, values);
+      return made.ticktext ?? made.dtick;
+    }"""
+    assert page.evaluate(ticks, ["time", True, [8.3, 134.8]]) == [
+        "5",
+        "10",
+        "20",
+        "50",
+        "100",
+        "200",
+    ]
+    assert page.evaluate(ticks, ["share", True, [0.001, 30]]) == 1  # one a power of ten
+    assert [page.evaluate(ticks, ["epoch", False, [1, last]]) for last in (3, 40, 80)] == [
+        1,
+        10,
+        20,
+    ]

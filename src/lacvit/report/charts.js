@@ -28,6 +28,8 @@ function layout(more) {
   return { ...base, ...more };
 }
 
+const preferred = [-3, -2, -1, 0, 1, 2, 3, 4, 5].flatMap((ten) => [1, 2, 5].map((one) => Number(`${one}e${ten}`)));
+
 function axis(of, values) {
   const made = {
     title: { text: of.unit ? `${of.name}, ${of.unit}` : of.name, standoff: 8 },
@@ -40,10 +42,12 @@ function axis(of, values) {
     type: of.log ? "log" : "linear",
   };
   if (of.log) {
-    const spread = Math.log10(Math.max(...values) / Math.min(...values));
-    Object.assign(made, { dtick: spread < 2 ? "D2" : 1, exponentformat: "none", nticks: 0 });
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    Object.assign(made, { dtick: 1, exponentformat: "none", nticks: 0 });
+    if (high < 100 * low) made.tickvals = preferred.filter((value) => value > low / 2 && value < 2 * high);
+    if (made.tickvals) made.ticktext = made.tickvals.map(String); // or plotly writes 2 for 20
   }
-  if (of.name === "epoch") made.dtick = Math.max(1, Math.ceil(Math.max(...values) / 6));
+  if (of.name === "epoch") made.dtick = preferred.find((step) => step >= 1 && 6 * step >= Math.max(...values));
   if (of.names.length) {
     const text = of.names.map((name) => (name.length > 16 ? `${name.slice(0, 15)}…` : name));
     Object.assign(made, { tickvals: text.map((_, i) => i), ticktext: text.map(escaped), title: "" });

@@ -88,7 +88,7 @@ function openCell(form) {
   for (const image of shown) {
     const item = document.createElement("li");
     if (PAGE.sheet) item.append(tile(image, PAGE.pool.paths[image]));
-    item.append(line(PAGE.pool.paths[image], "was"));
+    item.append(line(PAGE.pool.paths[image].replaceAll("/", "/\u200b"), "was")); // lines end at folders
     list.append(item);
   }
   const many = `${total} image${total === 1 ? "" : "s"}`;
