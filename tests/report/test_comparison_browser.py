@@ -161,6 +161,10 @@ def test_the_methods_are_told_apart_on_paper_and_where_a_chart_stands_alone(open
     page = opened()
     place = drawn(page, "[data-chart='cell0-reliability']")
     assert place.locator(".legendtext").count() == 2
+    spectra = drawn(page, "[data-chart='cell0-spectrum']")
+    looks = spectra.evaluate("p => p.data.map(({ line }) => `${line.color} ${line.dash}`)")
+    assert len(set(looks)) == len(looks) == 2
+    assert "dashdot" in looks[0], "the untouched encoder is no method's line"
     page.emulate_media(media="print")
     assert [label.is_visible() for label in page.locator(".arms label").all()] == [True, True]
     assert page.locator(".csv:visible").count() == 0
@@ -214,7 +218,7 @@ def test_on_paper_every_plot_is_drawn_in_light_colours_and_fits(opened):
     page.emulate_media(media="print")
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     columns = "g => getComputedStyle(g).gridTemplateColumns.split(' ').length"
-    assert page.locator(".mistakes").first.evaluate(columns) == 8
+    assert page.locator(".mistakes").first.evaluate(columns) == 6
 
 
 def test_ticks_are_round_numbers_written_in_full(opened):

@@ -93,7 +93,7 @@ function trace(series, chart) {
     ...made,
     type: "scatter",
     mode: series.mode,
-    line: { color: colour, width: series.faint ? 1 : 2, dash: series.arm ? DASHES[number % 3] : "solid" },
+    line: { color: colour, width: series.faint ? 1 : 2, dash: series.arm ? DASHES[number % 3] : "dashdot" },
     marker: { color: colour, size, symbol: series.arm ? symbolOf(number) : "circle" },
   };
 }

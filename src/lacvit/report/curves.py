@@ -35,6 +35,8 @@ def stage_curves(stage: StageRecord) -> StageCurves:
     title = STAGES.get(stage.name, stage.name)
     if _strengths(stage) > 1:
         curves = _over_strength(stage)
+    elif stage.has("k"):
+        curves = ()  # the sentence says all that a few k come to
     elif len(stage.rows) > 1:
         curves = _over_time(stage)
     else:
@@ -71,7 +73,7 @@ def _over_strength(stage: StageRecord) -> tuple[Curve, ...]:
     strengths = np.array(stage.column("strength"))
     order = np.argsort(strengths, kind="stable")
     order = order[np.isfinite(strengths[order]) & (strengths[order] > 0)]
-    chosen = _chosen_strength(stage)
+    chosen = _chosen_row(stage)
     return tuple(
         Curve(
             title=title,
@@ -97,11 +99,11 @@ def _marks(stage: StageRecord) -> dict[str, float]:
 
 
 def _sentences(stage: StageRecord) -> list[str]:
-    return [text for text in (_length(stage), _loss(stage), _best(stage), _strength(stage)) if text]
+    return [text for text in (_length(stage), _loss(stage), _best(stage), _chosen(stage)) if text]
 
 
 def _length(stage: StageRecord) -> str:
-    if stage.has("iteration") or stage.has("strength"):
+    if stage.has("iteration") or stage.has("strength") or stage.has("k"):
         return ""
     count = len(stage.rows)
     text = f"{count} epoch{'' if count == 1 else 's'}"
@@ -137,7 +139,7 @@ def _best(stage: StageRecord) -> str:
             continue
         if len(values) == 1:
             return f"Validation {name}: {percent(values[0])}."
-        if _strengths(stage) > 1:
+        if _strengths(stage) > 1 or stage.has("k"):
             continue
         best = int(np.nanargmax(values))
         return f"Best validation {name}: {percent(values[best])}, {_when(stage, best)}."
@@ -149,13 +151,21 @@ def _when(stage: StageRecord, position: int) -> str:
     return f"{unit} {_counted(stage, unit)[position]:.0f}"
 
 
-def _strength(stage: StageRecord) -> str:
+def _chosen(stage: StageRecord) -> str:
+    if stage.has("k"):
+        chosen = _chosen_row(stage)
+        accuracy = stage.column("validation_accuracy")[chosen]
+        return (
+            f"The nearest training images vote; of {len(stage.rows)} numbers of them "
+            f"k\u00a0=\u00a0{stage.column('k')[chosen]:.0f} did best on validation, "
+            f"{percent(accuracy)}."
+        )
     strengths = stage.column("strength")
     if _strengths(stage) == 1:
         known = next(value for value in strengths if math.isfinite(value))
         return f"Solved exactly, inverse strength of the penalty C = {figures(known)}."
     if _strengths(stage) > 1 and stage.has("validation_accuracy"):
-        chosen = _chosen_strength(stage)
+        chosen = _chosen_row(stage)
         return (
             f"Solved exactly for {_strengths(stage)} strengths of the penalty; "
             f"C\u00a0=\u00a0{figures(strengths[chosen])} did best on validation, "
@@ -164,7 +174,7 @@ def _strength(stage: StageRecord) -> str:
     return ""
 
 
-def _chosen_strength(stage: StageRecord) -> int:
+def _chosen_row(stage: StageRecord) -> int:
     """The row marked so; or of the best validation accuracy, among equals of least loss there."""
     for position, row in enumerate(stage.rows):
         if row.get("chosen") is True:

@@ -12,6 +12,7 @@ MISSING = "\u2013"
 METHODS = {
     "lacvit": "LaCViT",
     "lacvit-finetune": "LaCViT with fine-tuning",
+    "knn": "k nearest neighbours",
     "linear-probe": "Linear probe",
     "cross-entropy": "Cross-entropy fine-tuning",
     "cross-entropy-refit": "Cross-entropy fine-tuning, refitted head",
