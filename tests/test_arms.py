@@ -6,6 +6,7 @@ from lacvit.arms import ARMS, DEFAULT_ARM, automatic_arm, find_arm
 from lacvit.errors import InputError
 
 STAGES = {
+    "knn": ("head",),
     "linear-probe": ("head",),
     "cross-entropy": ("cross_entropy",),
     "cross-entropy-paper": ("cross_entropy",),
@@ -26,7 +27,7 @@ def test_the_arms_are_the_documented_ones() -> None:
 
 @pytest.mark.parametrize("name", list(STAGES))
 def test_an_arm_trains_the_encoder_unless_it_is_a_probe(name: str) -> None:
-    assert find_arm(name).trains_encoder is (name != "linear-probe")
+    assert find_arm(name).trains_encoder is (name not in ("knn", "linear-probe"))
 
 
 @pytest.mark.parametrize("name", ["simclr", "npair"])

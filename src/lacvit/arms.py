@@ -42,6 +42,11 @@ class Arm:
 
 
 ARMS: dict[str, Arm] = {
+    "knn": Arm(
+        "the nearest training images vote, on the untouched backbone",
+        ("head",),
+        MappingProxyType({"head.solver": "knn"}),
+    ),
     "linear-probe": Arm(
         "a linear head on the untouched backbone",
         ("head",),

@@ -23,6 +23,7 @@ from lacvit.errors import InputError
 from lacvit.features import encode
 from lacvit.input_spec import InputSpec
 from lacvit.metrics.calibration import tempered
+from lacvit.neighbour_head import NeighbourHead
 from lacvit.run_folder import read_json, write_bytes, write_json
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -53,6 +54,9 @@ class ModelConfig(BaseModel):
     temperature: float = Field(
         1.0, gt=0, description="divides the head's outputs before the softmax; fitted on validation"
     )
+    neighbours: int | None = Field(
+        None, ge=1, description="k of a head of nearest neighbours; without it the head is linear"
+    )
 
 
 def _read_config(path: Path) -> ModelConfig:
@@ -74,7 +78,7 @@ class Classifier:
 
     Attributes:
         backbone: the encoder, in evaluation mode.
-        head: linear, D -> C.
+        head: features (B, D) -> logits (B, C): linear, or the nearest training images' votes.
         class_names: C names, in the order of the head's outputs.
         temperature: divides the head's outputs before the softmax, so that probabilities mean
             what they say; it moves no prediction.
@@ -83,7 +87,7 @@ class Classifier:
     def __init__(
         self,
         backbone: Backbone,
-        head: nn.Linear,
+        head: nn.Linear | NeighbourHead,
         class_names: Sequence[str],
         temperature: float = 1.0,
     ) -> None:
@@ -100,7 +104,8 @@ class Classifier:
     @property
     def device(self) -> torch.device:
         """Where the head is, and images are sent."""
-        return self.head.weight.device
+        tensor: Tensor = next(iter(self.head.state_dict().values()))
+        return tensor.device
 
     def to(self, device: torch.device) -> Self:
         """Move to a device, in place."""
@@ -167,6 +172,7 @@ class Classifier:
             input_spec=self.input_spec,
             class_names=self.class_names,
             temperature=self.temperature,
+            neighbours=self.head.k if isinstance(self.head, NeighbourHead) else None,
         )
         write_bytes(folder / WEIGHTS, save(cpu))
         write_bytes(folder / CARD, card.encode())
@@ -183,16 +189,28 @@ class Classifier:
         """
         config = _read_config(folder / CONFIG)
         backbone = build_backbone(config.architecture, config.input_spec, config.origin)
-        head = nn.Linear(backbone.dim, len(config.class_names))
         try:
             tensors = load_file(folder / WEIGHTS)
             backbone.encoder.load_state_dict(_below("backbone.", tensors))
-            head.load_state_dict(_below("head.", tensors))
-        except (OSError, SafetensorError, RuntimeError) as error:
+            head = _read_head(_below("head.", tensors), config, backbone.dim)
+        except (OSError, SafetensorError, RuntimeError, KeyError) as error:
             raise InputError(
                 f"{folder / WEIGHTS} is missing or damaged: {error}. Copy the whole folder again."
             ) from error
         return cls(backbone, head, config.class_names, config.temperature)
+
+
+def _read_head(
+    tensors: dict[str, Tensor], config: ModelConfig, dim: int
+) -> nn.Linear | NeighbourHead:
+    classes = len(config.class_names)
+    if config.neighbours is not None:
+        return NeighbourHead(
+            tensors["gallery_TD"], tensors["labels_T"], classes=classes, k=config.neighbours
+        )
+    head = nn.Linear(dim, classes)
+    head.load_state_dict(tensors)
+    return head
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lacvit.arms import find_arm
 from lacvit.backbones import terms_of
 from lacvit.config import RunSettings
 
@@ -24,9 +25,11 @@ def model_card(
     test = metrics[split]
     low, high = test["interval"]
     backbone = settings.backbone.spec
+    knn = settings.head.solver == "knn" and find_arm(settings.method).stages[-1] == "head"
+    head = "the nearest training images' votes for a head" if knn else "a linear head"
     return f"""# {settings.method} on {Path(settings.data.path or "images").name}
 
-A classifier of {len(class_names)} classes: backbone `{backbone}`, a linear head, trained by lacvit
+A classifier of {len(class_names)} classes: backbone `{backbone}`, {head}, trained by lacvit
 ([label-aware contrastive training]({PAPER}) of vision transformers) with
 `--method {settings.method}`, seed {settings.seed}.
 

@@ -23,6 +23,7 @@ from lacvit.metrics.calibration import chosen_temperature
 from lacvit.metrics.geometry import LinearHead
 from lacvit.model import Classifier
 from lacvit.model_card import model_card
+from lacvit.neighbour_head import NeighbourHead
 from lacvit.run_folder import RunFolder, read_json, write_json
 from lacvit.staging import Run, load_chosen
 from lacvit.training.heads import Heads
@@ -185,14 +186,16 @@ def _answered(classifier: Classifier, records: ImageRecords, features_ND: np.nda
 def _geometry(
     run: Run, classifier: Classifier, labels_N: np.ndarray, encoded: _Encoded
 ) -> dict[str, object]:
-    weight_CD, bias_C = (
-        tensor.detach().cpu().numpy() for tensor in (classifier.head.weight, classifier.head.bias)
-    )
+    head = classifier.head
+    linear = None  # what the measures of a head's weights need
+    if not isinstance(head, NeighbourHead):
+        weight_CD, bias_C = (tensor.detach().cpu().numpy() for tensor in (head.weight, head.bias))
+        linear = LinearHead(weight_CD, bias_C)
     return measure_embeddings(
         {name: Embedding(encoded.test[name], encoded.train[name]) for name in encoded.test},
         labels_N,
         encoded.train_labels_T,
-        head=LinearHead(weight_CD, bias_C),
+        head=linear,
         extended=run.settings.evaluation.extended,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,11 +32,12 @@ from lacvit.training.head import (
     fit_exact_head,
     fit_on_both,
 )
-from lacvit.training.heads import Heads, fresh_head, head_from
+from lacvit.training.heads import Heads, average_heads, fresh_head, head_from
 from lacvit.training.joint import JointStage
 from lacvit.training.logs import Progress
 from lacvit.training.loop import LoopPlan, Stage, epoch_seed, run_stage
 from lacvit.training.material import Compute, LabelledImages, encode_images
+from lacvit.training.neighbours import choose_neighbours, neighbour_heads
 from lacvit.training.trainable import prepare
 
 SHEET_IMAGES = 6
@@ -78,7 +79,10 @@ def train_stages(run: Run, backbone: Backbone) -> Heads:
         run.folder.update_status(stage=name)
         # Fresh weights are a function of the seed and the stage, whatever ran before.
         torch.manual_seed(epoch_seed(run.settings.seed, f"{name} weights", 0))
-        heads = STAGES[name](run, backbone)
+        made = STAGES[name](run, backbone)
+        if heads and made and run.settings.head.average:  # both on the encoder as it is now
+            made = average_heads(heads, made)
+        heads = made
     merge_adapters(backbone)
     assert heads is not None, "the last stage of every arm gives a head"
     return heads
@@ -146,17 +150,14 @@ def _solved(run: Run, solved: ExactHead) -> nn.Linear:
 
 
 def _head(run: Run, backbone: Backbone) -> Heads:
-    solve = _exact_head if run.settings.head.solver == "exact" else _head_by_sgd
-    return solve(run, backbone)
+    solvers = {"exact": _exact_head, "sgd": _head_by_sgd, "knn": _neighbour_head}
+    return solvers[run.settings.head.solver](run, backbone)
 
 
 def _exact_head(run: Run, backbone: Backbone) -> Heads:
-    settings, folder = run.settings.head, run.folder.stage("head")
+    settings = run.settings.head
     run.progress.begin("head", epochs=1, done=0)
     solved = solve_head(run, backbone, "head")
-    folder.drop_metrics_from(0)
-    for index, row in enumerate(solved.tried):
-        folder.append_metrics({"epoch": index, **row, "chosen": row["strength"] == solved.strength})
     judged = final = _solved(run, solved)
     if settings.fit_on == "all":
         train, validation = run.encoded["head"]
@@ -166,9 +167,26 @@ def _exact_head(run: Run, backbone: Backbone) -> Heads:
         )
         final = _solved(run, both)
     best = next(row for row in solved.tried if row["strength"] == solved.strength)
+    _keep_tried(run, solved.tried, best)
+    return Heads(final, judged)
+
+
+def _keep_tried(run: Run, tried: Sequence[dict[str, float]], best: dict[str, float]) -> None:
+    folder = run.folder.stage("head")
+    folder.drop_metrics_from(0)
+    for index, row in enumerate(tried):
+        folder.append_metrics({"epoch": index, **row, "chosen": row is best})
     run.progress.epoch(0, best)
     run.progress.end()
-    return Heads(final, judged)
+
+
+def _neighbour_head(run: Run, backbone: Backbone) -> Heads:
+    run.progress.begin("head", epochs=1, done=0)
+    splits = run.encoded["head"] = _both(run, backbone, "head")
+    found = from_main(lambda: choose_neighbours(*splits, classes=run.classes), run.compute.group)
+    _keep_tried(run, found.tried, next(row for row in found.tried if row["k"] == found.k))
+    both = run.settings.head.fit_on == "all"
+    return neighbour_heads(*splits, found, both=both, device=run.compute.device)
 
 
 def _head_by_sgd(run: Run, backbone: Backbone) -> Heads:
@@ -213,12 +231,8 @@ def solve_head(run: Run, backbone: Backbone, stage: str) -> ExactHead:
     One process solves it for all.
     """
     settings = run.settings.head
-    iterations = EXACT_ITERATIONS if settings.solver == "sgd" else int(settings.epochs)
-    train, validation = (
-        LabelledFeatures(_features(run, backbone, split.images, stage), split.labels_N)
-        for split in (run.train, run.validation)
-    )
-    run.encoded[stage] = train, validation
+    iterations = int(settings.epochs) if settings.solver == "exact" else EXACT_ITERATIONS
+    train, validation = run.encoded[stage] = _both(run, backbone, stage)
     return from_main(
         lambda: fit_exact_head(
             train,
@@ -229,6 +243,14 @@ def solve_head(run: Run, backbone: Backbone, stage: str) -> ExactHead:
         ),
         run.compute.group,
     )
+
+
+def _both(run: Run, backbone: Backbone, stage: str) -> tuple[LabelledFeatures, LabelledFeatures]:
+    train, validation = (
+        LabelledFeatures(_features(run, backbone, split.images, stage), split.labels_N)
+        for split in (run.train, run.validation)
+    )
+    return train, validation
 
 
 def _features(run: Run, backbone: Backbone, images: DecodedImages, stage: str) -> np.ndarray:

@@ -1,17 +1,20 @@
 """A whole comparison on digits, stopped and gone on with."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from digit_folders import write_split_folder
-from lacvit import pipeline
+from lacvit import evaluate, load, pipeline
 from lacvit.comparison import Request, compare
 from lacvit.comparison.identity import check_same_settings
 from lacvit.comparison.plan import plan_runs
 from lacvit.errors import InputError, RunStopped
+from lacvit.neighbour_head import NeighbourHead
 from lacvit.planning import request_of
+from lacvit.report import write_report
 from lacvit.run_folder import begin
 
 GIVEN = {"contrastive.epochs": 1, "precision": "fp32", "workers": 1}
@@ -62,6 +65,23 @@ def test_a_stopped_comparison_goes_on_and_repeats_nothing(
     others = write_split_folder(tmp_path / "others", {"train": 6, "val": 3, "test": 9})
     with pytest.raises(InputError, match=r"holds a comparison on .* whose images are others"):
         compare({**given, "data.path": str(others)}, request)
+
+
+def test_nearest_neighbours_are_compared_and_answer_for_files(digits: Path, tmp_path: Path) -> None:
+    request = Request(
+        output=tmp_path / "out", methods=("knn", "linear-probe"), backbones=("pico",), seeds=1
+    )
+    request = replace(request, trials=2, pick=True)
+    figures = compare({**GIVEN, "data.path": str(digits)}, request).figures
+    assert figures["complete"]
+    assert [row["method"] for row in figures["cells"][0]["methods"]] == ["knn", "linear-probe"]
+    folder = request.output / "runs" / "knn-pico-s0"
+    model = load(folder, device="cpu")
+    assert isinstance(model.head, NeighbourHead)
+    assert len(model.head.gallery_TD) == 18  # the training images
+    assert evaluate(model, digits).accuracy == figures["cells"][0]["methods"][0]["accuracy"]
+    assert "votes for a head" in (folder / "model" / "README.md").read_text()
+    assert "did best on validation" in write_report(folder).read_text()
 
 
 def test_a_folder_of_something_else_is_refused(digits: Path, tmp_path: Path) -> None:

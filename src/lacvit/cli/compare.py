@@ -43,7 +43,7 @@ def compare(
         typer.Option(
             help="Settings that each method tries first, the same number for all: itself, other "
             "learning rates, then other views, temperatures, smoothing. Judged on validation "
-            "images alone, under a seed of their own; linear-probe tries its strengths anyway."
+            "images alone, under a seed of their own; linear-probe and knn choose so anyway."
         ),
     ] = 0,
     budget: Annotated[

@@ -58,8 +58,8 @@ def candidates(
 ) -> tuple[Candidate, ...]:
     """What the trials of a method try: itself, other learning rates, then all else in any mixture.
 
-    A method that trains no encoder has none: `linear-probe` has its strengths alone, and each of
-    its runs tries them all on validation.
+    A method that trains no encoder has none: `linear-probe` has its strengths alone, `knn` its
+    numbers of neighbours, and each of their runs tries them all on validation.
 
     Args:
         method: an arm.

@@ -195,8 +195,9 @@ class JointSettings(ContrastSettings):
 class HeadSettings(Settings):
     """Stage 2: a linear head on the frozen encoder."""
 
-    solver: Literal["exact", "sgd"] = Field(
-        "exact", description="exact logistic regression, or SGD as the paper's code"
+    solver: Literal["exact", "sgd", "knn"] = Field(
+        "exact",
+        description="exact logistic regression, SGD as the paper's code, or knn: a vote",
     )
     features: Literal["cached", "live"] = Field(
         "cached", description="features encoded once, or augmented images every epoch (sgd)"
@@ -204,6 +205,9 @@ class HeadSettings(Settings):
     fit_on: Literal["train", "all"] = Field(
         "train",
         description="images of the last fit: train, or all: validation too, once it has chosen",
+    )
+    average: bool = Field(
+        False, description="average this head with the one that the encoder was trained with"
     )
     epochs: Count | Auto = Field(
         "auto", description="iterations at most (exact, auto 1000) or epochs (sgd, auto 100)"

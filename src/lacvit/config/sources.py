@@ -161,7 +161,7 @@ def has_effect(key: str, method: str, given: Mapping[str, object]) -> bool:
 def _unusable(name: str, arm: Arm, given: Mapping[str, object], asked: Iterable[str]) -> list[str]:
     """Settings that were asked for by hand and that nothing in the arm reads."""
     live = given.get("head.features") == "live"
-    exact = given.get("head.solver", "exact") == "exact"
+    solver = given.get("head.solver", arm.overrides.get("head.solver", "exact"))
     stages = ", ".join(arm.stages)
     faults = []
     for key in asked:
@@ -187,8 +187,15 @@ def _unusable(name: str, arm: Arm, given: Mapping[str, object], asked: Iterable[
         elif key == "backbone.lora_rank" and given.get("backbone.trainable") != "lora":
             trainable = given.get("backbone.trainable", "all")
             faults.append(f"{key} has no effect with --trainable {trainable}; leave it out.")
-        elif exact and key in ("head.lr", "head.batch_size"):
-            faults.append(f"{key} has no effect with head.solver=exact; set head.solver=sgd.")
+        elif key == "head.average" and not {"cross_entropy", "joint"} & set(arm.stages):
+            faults.append(
+                f"{key} has no effect with --method {name}, which trains no head with its "
+                f"encoder; leave it out or choose another method."
+            )
+        elif solver != "sgd" and key in ("head.lr", "head.batch_size"):
+            faults.append(f"{key} has no effect with head.solver={solver}; set head.solver=sgd.")
+        elif solver == "knn" and key in ("head.epochs", "head.strengths") and not elsewhere:
+            faults.append(f"{key} has no effect with head.solver=knn; set head.solver=exact.")
     return faults
 
 
@@ -213,10 +220,15 @@ def _contradictions(settings: RunSettings) -> list[str]:
             for key in ("fold", "fold_repeat")
             if getattr(data, key) is not None
         ]
-    if head.solver == "exact" and head.features == "live":
+    if head.solver != "sgd" and head.features == "live":
         faults.append(
-            "head.features=live needs head.solver=sgd: the exact solver reads each image once. "
+            f"head.features=live needs head.solver=sgd: {head.solver} reads each image once. "
             "Set head.solver=sgd, or leave head.features at cached."
+        )
+    if head.solver == "knn" and head.average:
+        faults.append(
+            "head.average=true needs a linear head, and head.solver=knn has none. "
+            "Leave one of them out."
         )
     if head.solver == "sgd" and head.fit_on == "all":
         faults.append(

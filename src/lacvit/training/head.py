@@ -50,6 +50,14 @@ class LabelledFeatures:
     labels_N: np.ndarray
 
 
+def joined(first: LabelledFeatures, second: LabelledFeatures) -> LabelledFeatures:
+    """The rows of both, the first's first."""
+    return LabelledFeatures(
+        np.concatenate([first.features_ND, second.features_ND]),
+        np.concatenate([first.labels_N, second.labels_N]),
+    )
+
+
 @dataclass(frozen=True)
 class ExactHead:
     """The weights of a solved head, and how its strength was chosen."""
@@ -110,12 +118,8 @@ def fit_on_both(
 
     There is no image left that could judge it: what validation says is said of ``chosen``.
     """
-    both = LabelledFeatures(
-        np.concatenate([train.features_ND, validation.features_ND]),
-        np.concatenate([train.labels_N, validation.labels_N]),
-    )
     found = fit_exact_head(
-        both,
+        joined(train, validation),
         validation,
         classes=len(chosen.bias_C),
         strengths=(chosen.strength,),

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lacvit.distributed import Group, size_of
+from lacvit.neighbour_head import NeighbourHead
 
 
 class ProjectionHead(nn.Sequential):
@@ -23,7 +24,7 @@ class ProjectionHead(nn.Sequential):
 
 @dataclass(frozen=True)
 class Heads:
-    """The linear head that a run ends with, and what validation images may say of it.
+    """The head that a run ends with, and what validation images may say of it.
 
     Attributes:
         final: the model's.
@@ -31,8 +32,22 @@ class Heads:
             them either, it is that one.
     """
 
-    final: nn.Linear
-    judged: nn.Linear
+    final: nn.Linear | NeighbourHead
+    judged: nn.Linear | NeighbourHead
+
+
+def average_heads(first: Heads, second: Heads) -> Heads:
+    """The heads whose logits are the mean of the two's: one linear head again."""
+    return Heads(
+        _mean_head(first.final, second.final),
+        _mean_head(first.judged, second.judged),
+    )
+
+
+def _mean_head(first: nn.Module, second: nn.Module) -> nn.Linear:
+    pairs = zip(first.parameters(), second.parameters(), strict=True)
+    weight_CD, bias_C = ((a.detach() + b.detach()) / 2 for a, b in pairs)
+    return head_from(weight_CD, bias_C).to(weight_CD.device)
 
 
 def fresh_head(features: int, classes: int) -> nn.Linear:
@@ -66,9 +81,11 @@ def smoothed_cross_entropy(logits_BC: Tensor, labels_B: Tensor, smoothing: float
 
 
 @torch.no_grad()
-def validation_scores(head: nn.Linear, features_ND: Tensor, labels_N: Tensor) -> dict[str, float]:
+def validation_scores(
+    head: nn.Linear | NeighbourHead, features_ND: Tensor, labels_N: Tensor
+) -> dict[str, float]:
     """Accuracy and cross-entropy, without smoothing, of a head on features of any device."""
-    device = head.weight.device
+    device = next(iter(head.state_dict().values())).device
     logits_NC, labels_N = head(features_ND.to(device)), labels_N.to(device)
     return {
         "validation_accuracy": correct(logits_NC, labels_N).mean().item(),
