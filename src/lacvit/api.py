@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lacvit import comparison, pipeline, planning
+from lacvit.arms import COMPARED
 from lacvit.config import RunSettings, flatten, make_settings, read_recipe
 from lacvit.evaluation import evaluate as measuring
 from lacvit.model import Classifier, load
@@ -69,7 +70,8 @@ def compare(
 
     Args:
         data: as for :func:`train`.
-        methods: arms of :mod:`lacvit.arms`; by default linear-probe, cross-entropy and lacvit.
+        methods: arms of :mod:`lacvit.arms`; by default linear-probe, cross-entropy, lacvit
+            and joint-refit, the arm of :func:`train` by default (with equal passes, not its own).
         backbones: each makes a cell of its own.
         seeds: runs of each method.
         shots: images a class; each number makes a cell of its own.
@@ -86,7 +88,7 @@ def compare(
     given = {key: value for key, value in _set_by_hand(settings).items() if key not in decided}
     request = comparison.Request(
         output=Path(output or Path("comparisons") / Path(data).resolve().stem),
-        methods=tuple(methods or comparison.DEFAULT_METHODS),
+        methods=tuple(methods or COMPARED),
         backbones=tuple(backbones or ("auto",)),
         shots=tuple(shots or (None,)),
         seeds=seeds,

@@ -17,6 +17,10 @@ PUBLISHED_ARM = "lacvit"  # what it trains where a setting of the contrastive st
 UNTOUCHED = "untouched"  # the pretrained encoder, where encoders go by their last stage
 
 
+# What `lacvit compare` compares where nothing else is asked for.
+COMPARED = ("linear-probe", "cross-entropy", PUBLISHED_ARM, DEFAULT_ARM)
+
+
 @dataclass(frozen=True)
 class Arm:
     """One way from a pretrained backbone to a classifier.

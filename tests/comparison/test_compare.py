@@ -8,6 +8,7 @@ import pytest
 
 from digit_folders import write_split_folder
 from lacvit import evaluate, load, pipeline
+from lacvit.arms import DEFAULT_ARM
 from lacvit.comparison import Request, compare
 from lacvit.comparison.identity import check_same_settings
 from lacvit.comparison.plan import plan_runs
@@ -82,6 +83,12 @@ def test_nearest_neighbours_are_compared_and_answer_for_files(digits: Path, tmp_
     assert evaluate(model, digits).accuracy == figures["cells"][0]["methods"][0]["accuracy"]
     assert "votes for a head" in (folder / "model" / "README.md").read_text()
     assert "did best on validation" in write_report(folder).read_text()
+
+
+def test_what_train_does_by_default_is_among_what_is_compared(tmp_path: Path) -> None:
+    assert Request(output=tmp_path).methods == (
+        "linear-probe", "cross-entropy", "lacvit", DEFAULT_ARM,
+    )  # fmt: skip
 
 
 def test_a_folder_of_something_else_is_refused(digits: Path, tmp_path: Path) -> None:

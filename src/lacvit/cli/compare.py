@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lacvit.arms import ARMS
+from lacvit.arms import ARMS, COMPARED
 from lacvit.config import has_effect, parse_assignment, read_recipe
 from lacvit.errors import InputError
 
@@ -27,7 +27,7 @@ def compare(
     ] = None,
     methods: Annotated[
         str, typer.Option(help=f"Which to compare, of: {', '.join(ARMS)}.")
-    ] = "linear-probe,cross-entropy,lacvit",
+    ] = ",".join(COMPARED),
     backbones: Annotated[str, typer.Option(help="Each is compared on its own.")] = "auto",
     shots: Annotated[
         str | None,

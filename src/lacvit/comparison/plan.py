@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from lacvit.arms import find_arm
+from lacvit.arms import COMPARED, find_arm
 from lacvit.config import RunSettings, make_settings
 from lacvit.errors import InputError
-
-DEFAULT_METHODS = ("linear-probe", "cross-entropy", "lacvit")
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class Request:
     """What is compared."""
 
     output: Path
-    methods: tuple[str, ...] = DEFAULT_METHODS
+    methods: tuple[str, ...] = COMPARED
     backbones: tuple[str, ...] = ("auto",)
     shots: tuple[int | None, ...] = (None,)  # images a class; None takes all there are
     seeds: int = 5
@@ -137,7 +135,7 @@ def _check(given: Mapping[str, object], request: Request) -> None:
         said = f"{min(twice)} twice" if twice else ", ".join(request.methods) or "none"
         raise InputError(
             f"--methods names {said}; give two or more different ones, such as "
-            f"{','.join(DEFAULT_METHODS)}."
+            f"{','.join(COMPARED)}."
         )
     if not request.backbones:
         raise InputError("--backbones names none; give one or more, such as pico, or auto.")
