@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 from digit_folders import write_split_folder
 from lacvit import pipeline
 from lacvit.comparison import Request, compare
+from lacvit.comparison.trial_runs import check_design
 from lacvit.comparison.trials import TRIAL_SEED, best_of, candidates
 from lacvit.errors import InputError
 from lacvit.model import load
@@ -147,3 +148,9 @@ def test_what_cannot_be_had_is_refused(
     with pytest.raises(InputError, match=said):
         compare({**GIVEN, "data.path": str(data)}, request(tmp_path / "out", **changes))
     assert not (tmp_path / "out").exists()
+
+
+def test_folds_leave_no_image_for_trials(tmp_path: Path) -> None:
+    check_design(Request(output=tmp_path, folds=5))
+    with pytest.raises(InputError, match=r"4 times as many runs again\. Leave --trials out"):
+        check_design(Request(output=tmp_path, folds=5, trials=4))

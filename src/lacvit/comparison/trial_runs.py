@@ -53,8 +53,9 @@ def check_design(request: Request) -> None:
     if request.trials and request.folds:
         raise InputError(
             f"--trials is {request.trials}, and {request.folds} folds test every image, so that "
-            f"none is left to choose settings by. Leave --trials out, or set data.folds=1 to keep "
-            f"one test split."
+            f"none is left to choose settings by; trials of their own in each fold would take "
+            f"{request.trials} times as many runs again. Leave --trials out, or set data.folds=1 "
+            f"to keep one test split."
         )
 
 
