@@ -224,7 +224,7 @@ def recomputed(loss: Callable[[Tensor], Tensor], x: Tensor, reentrant: bool) -> 
         partial(recomputed, reentrant=True),
         partial(recomputed, reentrant=False),
     ],
-    ids=str,
+    ids=("deterministic", "inference", "anomalies", "reentrant", "recomputed"),
 )
 def test_however_it_is_called_the_gradient_is_the_same(
     name: str, call: Callable[..., Tensor]
