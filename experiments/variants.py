@@ -19,7 +19,7 @@ Result:   experiments/results/variants.csv and docs/log.md.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -32,10 +32,13 @@ from search import BASE, SEEDS
 
 from lacvit import staging
 from lacvit.data import batches
-from lacvit.data.batches import epoch_order
+from lacvit.data.batches import Batch, DecodedImages, ViewPlan, epoch_order
+from lacvit.distributed import Group
 from lacvit.losses import contrastive_loss, supcon_loss
+from lacvit.run_folder import StageFolder
 from lacvit.training import contrastive, joint, loop
-from lacvit.training.optim import build_optimizer
+from lacvit.training.logs import Progress
+from lacvit.training.optim import ParameterGroup, build_optimizer
 
 RESULT = Path(__file__).parent / "results" / "variants.csv"
 CELLS: dict[str, dict[str, object]] = {
@@ -62,8 +65,8 @@ def averaged(rate: float) -> Iterator[None]:
     """Stages end in the average of their weights, which starts at those of the first step."""
     kept: dict[torch.Tensor, torch.Tensor] = {}
 
-    def built(*arguments: object) -> torch.optim.Optimizer:
-        optimizer = build_optimizer(*arguments)  # type: ignore[arg-type]
+    def built(groups: Sequence[ParameterGroup], name: str) -> torch.optim.Optimizer:
+        optimizer = build_optimizer(groups, name)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         kept.clear()
         kept.update({parameter: parameter.detach().clone() for parameter in parameters})
@@ -75,8 +78,14 @@ def averaged(rate: float) -> Iterator[None]:
         optimizer.register_step_post_hook(after)
         return optimizer
 
-    def run(*arguments: object) -> None:
-        loop.run_stage(*arguments)  # type: ignore[arg-type]
+    def run(
+        stage: loop.Stage[Batch],
+        plan: loop.LoopPlan,
+        folder: StageFolder,
+        progress: Progress,
+        group: Group,
+    ) -> None:
+        loop.run_stage(stage, plan, folder, progress, group)
         for parameter, average in kept.items():
             parameter.data.copy_(average)
 
@@ -89,7 +98,9 @@ def grouped(size: int) -> Iterator[None]:
     """The epoch's order in groups of ``size`` images of a class; each image once, as before."""
     made = batches.view_batches
 
-    def view_batches(images, labels, plan, epoch):  # type: ignore[no-untyped-def]
+    def view_batches(
+        images: DecodedImages, labels: np.ndarray, plan: ViewPlan, epoch: int
+    ) -> Iterator[Batch]:
         def order(n: int, *, seed: int, epoch: int) -> np.ndarray:
             shuffled = epoch_order(n, seed=seed, epoch=epoch)
             groups = [
@@ -116,8 +127,12 @@ def grouped(size: int) -> Iterator[None]:
 def spread(weight: float) -> Iterator[None]:
     """The contrastive loss with its class-conditional term."""
 
-    def with_term(name: str, *, temperature: float, **options: object):  # type: ignore[no-untyped-def]
-        whole = contrastive_loss(name, temperature=temperature, **options)  # type: ignore[arg-type]
+    def with_term(
+        name: str, *, temperature: float, negative_weighting: float, group: Group
+    ) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
+        whole = contrastive_loss(
+            name, temperature=temperature, negative_weighting=negative_weighting, group=group
+        )
 
         def loss(
             z_ND: torch.Tensor, labels_N: torch.Tensor, images_N: torch.Tensor

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -169,15 +170,15 @@ def test_tensors_that_no_loss_can_take(name: str, x: Tensor, labels: Tensor, mes
 
 
 @pytest.mark.parametrize("beta", ["1", None, 1e5, 1e39])
-def test_a_weighting_is_a_number_up_to_a_limit(beta: object) -> None:
+def test_a_weighting_is_a_number_up_to_a_limit(beta: Any) -> None:
     with pytest.raises(InputError, match=r"it must be a number from 0 up to 10000 \(0: SupCon; "):
-        supcon_loss(rows(), LABELS, negative_weighting=beta)  # type: ignore[call-overload]
+        supcon_loss(rows(), LABELS, negative_weighting=beta)
 
 
 @pytest.mark.parametrize("impl", [None, ["tiled"]])
-def test_an_implementation_is_a_name(impl: object) -> None:
+def test_an_implementation_is_a_name(impl: Any) -> None:
     with pytest.raises(InputError, match=r"impl is .*; allowed: auto, reference, tiled, fused"):
-        supcon_loss(rows(), LABELS, impl=impl)  # type: ignore[call-overload]
+        supcon_loss(rows(), LABELS, impl=impl)
 
 
 # --- callers -----------------------------------------------------------------------------------

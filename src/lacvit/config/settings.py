@@ -144,7 +144,7 @@ class ContrastSettings(OptimizerSettings):
         "supcon", description="contrastive loss"
     )
     negative_weighting: float = Field(
-        0.0, ge=0, description="weighs near negatives of supcon more; 0 weighs all alike"
+        0.0, ge=0, le=1e4, description="weighs near negatives of supcon more; 0 weighs all alike"
     )
     micro_batch: int | None = Field(
         None,
