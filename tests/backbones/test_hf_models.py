@@ -274,16 +274,64 @@ class Malicious:
 def test_a_pickle_that_would_run_code_is_refused_and_nothing_runs(tmp_path: Path) -> None:
     folder = save(TINY["vit"].make(), tmp_path / "vit")
     (folder / "model.safetensors").unlink()
-    torch.save({"layernorm.weight": Malicious(tmp_path / "ran")}, folder / "pytorch_model.bin")
-    assert refusal(folder).startswith(f"hf:{folder} cannot be loaded: ")
+    path = folder / "pytorch_model.bin"
+    torch.save({"layernorm.weight": Malicious(tmp_path / "ran")}, path)
+    text = refusal(folder)
+    assert text.startswith(f"{path} would run code when loaded (it needs ")
+    assert "PosixPath" in text
+    assert "Nothing was run. Save its tensors as safetensors where you trust it" in text
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (lambda whole: b"<html><title>Log in</title>", "a web page titled 'Log in'."),
+        (lambda whole: b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (lambda whole: b"", "an empty file."),
+        (lambda whole: whole[: len(whole) // 2], "cut short"),
+    ],
+    ids=["page", "pointer", "empty", "cut"],
+)
+def test_weights_that_are_no_whole_file_are_named(
+    content: Any, found: str, name: str, tmp_path: Path
+) -> None:
+    folder = save(TINY["vit"].make(), tmp_path / "vit")
+    whole = folder / "model.safetensors"
+    if name != whole.name:
+        torch.save(load_file(whole), folder / name)
+        whole.unlink()
+    (folder / name).write_bytes(content((folder / name).read_bytes()))
+    text = refusal(folder)
+    assert text.startswith(f"{folder / name} is no whole checkpoint of torch, safetensors or NumPy")
+    assert found in text
+    assert text.endswith("Fetch it again, and compare its size or sha256.")
+
+
+def test_weights_in_parts_are_read_and_a_missing_part_is_named(tmp_path: Path) -> None:
+    model = TINY["vit"].make(add_pooling_layer=False)
+    model.save_pretrained(tmp_path, max_shard_size=4000)
+    parts = sorted(tmp_path.glob("model-*.safetensors"))
+    assert len(parts) > 2
+    loaded = load_backbone(f"hf:{tmp_path}").encoder.tower.state_dict()
+    assert all(torch.equal(loaded[key], tensor) for key, tensor in model.state_dict().items())
+    parts[1].write_text("<html>")
+    assert refusal(tmp_path).startswith(f"{parts[1]} is no whole checkpoint of torch")
+    parts[1].unlink()
+    index = tmp_path / "model.safetensors.index.json"
+    assert f"{index} names {parts[1].name}, which is not there (1 of" in refusal(tmp_path)
+    index.write_text("{}")
+    assert refusal(tmp_path) == f"{index} is no index of weights. Fetch it again."
+    (tmp_path / "config.json").write_text("<html>")
+    assert f"{tmp_path / 'config.json'} is damaged" in refusal(tmp_path)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path) == f"{tmp_path} has no config.json: it is no model of transformers."
     assert "There is no folder" in refusal(tmp_path / "missing")
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
-    assert f"hf:{tmp_path} cannot be loaded: Error no file named" in refusal(tmp_path)
+    assert f"{tmp_path} holds no weights: it needs one of model.safetensors, " in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(

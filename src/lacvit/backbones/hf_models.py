@@ -6,13 +6,10 @@ Shape letters: B images, T tokens, D feature dimensions.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -20,17 +17,20 @@ from torch import Tensor, nn
 
 from lacvit.backbones import hub
 from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
+from lacvit.backbones.checkpoint_files import read_checkpoint
 from lacvit.backbones.hf_families import FAMILIES, LEFT_OVER, TOWERS, Family, family_of
 from lacvit.backbones.hf_preparation import input_spec_of
 from lacvit.backbones.torchvision_shim import ensure_torchvision
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
+from lacvit.run_folder import read_json
 
 ensure_torchvision()
 
 import transformers  # noqa: E402  (must follow the shim)
 
 AutoModel: Any = transformers.AutoModel
+MODELS: Any = transformers.MODEL_MAPPING  # configuration class -> what AutoModel builds of it
 
 # What a configuration says of the head, of where it came from, and of how it was stored.
 NOT_OF_THE_ENCODER = {
@@ -104,7 +104,8 @@ def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
     """The encoder of a model of the hub (``ORG/NAME``, ``ORG/NAME@REVISION``) or of a folder.
 
     Raises:
-        InputError: no such model, not cached and no network, no patch tokens, a tensor without a
+        InputError: no such model, not cached and no network, no whole file of weights (what was
+            found is said) or one that would run code, no patch tokens, a tensor without a
             place or a place without a tensor, a pool that the model does not have, a size that
             its patches do not divide, or code of its own that would have to run.
     """
@@ -118,7 +119,10 @@ def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
         arguments["mask_ratio"] = config.mask_ratio = 0.0
     if model_type == "siglip_vision_model" and pool not in (None, "attention"):
         arguments["vision_use_head"] = config.vision_use_head = False
-    tower, found = _read_weights(folder, config, spec)
+    # As a file: is read, so that what is no whole file of weights is named, and nothing in it runs.
+    files = [read_checkpoint(path) for path in hub.weight_files(folder)]
+    tensors = {key: tensor for file in files for key, tensor in file.tensors.items()}
+    tower, found = _with_weights(config, tensors, spec)
     family = family_of(model_type, tower, config)
     _check_complete(found, family, spec)
     patch = _side(config.patch_size)
@@ -132,7 +136,8 @@ def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
     architecture = Architecture(
         source="hf", name=model_type, arguments={"config": arguments, "pool": pool}
     )
-    origin = Origin(spec=spec, format=f"transformers {model_type}", sha256=_sha256(folder))
+    sha256 = files[0].sha256 if len(files) == 1 else None
+    origin = Origin(spec=spec, format=f"transformers {model_type}", sha256=sha256)
     return _wrap(tower, architecture, input_spec, origin)
 
 
@@ -198,7 +203,7 @@ def _read_config(folder: Path, spec: str) -> Any:
     path = folder / "config.json"
     if not path.exists():
         raise InputError(f"{folder} has no config.json: it is no model of transformers.")
-    written = json.loads(path.read_text())
+    written = read_json(path)
     if written.get("auto_map"):
         raise InputError(
             f"{spec} needs Python code that comes with the model ({path}: auto_map), and lacvit "
@@ -219,21 +224,22 @@ def _construction(model_type: str) -> dict[str, Any]:
     return {} if pooler is None else {"add_pooling_layer": pooler}
 
 
-def _read_weights(folder: Path, config: Any, spec: str) -> tuple[Any, dict[str, Any]]:
+def _with_weights(
+    config: Any, tensors: Mapping[str, Tensor], spec: str
+) -> tuple[Any, dict[str, Any]]:
     """The encoder in float32, and what transformers says of keys that did not match."""
     try:
         with _quiet():
-            tower, found = AutoModel.from_pretrained(
-                folder,
+            tower, found = MODELS[type(config)].from_pretrained(
+                None,
                 config=config,
+                state_dict=dict(tensors),
                 dtype=torch.float32,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are listed, and refused here
-                local_files_only=True,
-                trust_remote_code=False,
                 **_construction(config.model_type),
             )
-    except (OSError, ValueError, RuntimeError, KeyError, UnpicklingError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{spec} cannot be loaded: {said}") from error
     return tower, found
@@ -250,14 +256,6 @@ def _check_complete(found: dict[str, Any], family: Family, spec: str) -> None:
     ]
     if faults:
         raise InputError(f"{spec} does not fit its own config.json:\n  " + "\n  ".join(faults))
-
-
-def _sha256(folder: Path) -> str | None:
-    path = folder / "model.safetensors"
-    if not path.exists():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

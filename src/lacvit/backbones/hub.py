@@ -7,7 +7,6 @@ program. What it lacks is a quick answer where there is no network.
 from __future__ import annotations
 
 import http.client
-import json
 import logging
 import os
 import threading
@@ -21,6 +20,7 @@ import huggingface_hub
 from huggingface_hub import constants, errors
 
 from lacvit.errors import InputError
+from lacvit.run_folder import read_json
 
 PROBE_SECONDS = 4.0
 # What weights are stored in, the best first; an index names the parts of weights in parts.
@@ -30,6 +30,7 @@ WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+INDEX = ".index.json"
 
 _log = logging.getLogger(__name__)
 
@@ -88,11 +89,30 @@ def find_weights(repository: str, *, spec: str) -> Path:
         InputError: as :func:`find_file`.
     """
     path = find_file(repository, WEIGHTS, spec=spec)
-    if path.name.endswith(".index.json"):
-        parts = set(json.loads(path.read_text())["weight_map"].values())
-        for part in sorted(parts):
+    if path.name.endswith(INDEX):
+        for part in _parts(path):
             find_file(repository, [part], spec=spec)
     return path
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a folder that hold its weights: one, or the parts that an index names.
+
+    Raises:
+        InputError: there are none, a part is missing, or the index is none.
+    """
+    path = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if path is None:
+        raise InputError(f"{folder} holds no weights: it needs one of {', '.join(WEIGHTS)}.")
+    if not path.name.endswith(INDEX):
+        return [path]
+    parts = _parts(path)
+    if missing := [name for name in parts if not (folder / name).is_file()]:
+        raise InputError(
+            f"{path} names {missing[0]}, which is not there ({len(missing)} of {len(parts)} parts "
+            f"are missing). Fetch the whole folder again."
+        )
+    return [folder / name for name in parts]
 
 
 def fetch_if_there(repository: str, name: str) -> None:
@@ -137,6 +157,14 @@ def reachable() -> bool:
     thread.start()
     thread.join(PROBE_SECONDS)
     return bool(answers)
+
+
+def _parts(index: Path) -> list[str]:
+    """The names of the files that hold a model's weights in parts."""
+    try:
+        return sorted(set(read_json(index)["weight_map"].values()))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{index} is no index of weights. Fetch it again.") from error
 
 
 def _download(repository: str, name: str) -> Path:
