@@ -584,3 +584,9 @@ def test_operators_that_did_not_load_are_registered_and_other_failures_shown(
         f"imported {package / '__init__.py'}",
         "failed operator torchvision::nms does not exist",
     ], done.stderr
+
+
+@pytest.mark.parametrize("spec", ["pico", "timm:test_vit", "hf:folder", "file:weights.pth"])
+def test_a_way_to_pool_that_there_is_not_is_refused_before_anything_is_read(spec):
+    with pytest.raises(InputError, match="pool is 'max'; choose one of: cls, mean, attention"):
+        load_backbone(spec, pool="max")

@@ -124,6 +124,9 @@ def test_a_checkpoint_is_described(tmp_path: Path, capsys: pytest.CaptureFixture
     told = json.loads("\n".join(lines(capsys, "inspect", str(path), "--format", "json")))
     assert told == inspect_checkpoint(path).model_dump(mode="json")
     assert told["tensors"] == len(tensors) + 1
+    asked = lines(capsys, "inspect", f"file:{path}?format=dino")
+    (said,) = [line for line in asked if line.startswith("format ")]
+    assert said.split() == ["format", "dino"]
 
 
 def test_picos_size_is_picos() -> None:

@@ -6,7 +6,7 @@ import difflib
 import importlib
 from collections.abc import Callable
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, get_args
 
 from lacvit.backbones import original_checkpoints, pico, run_models, timm_models
 from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
@@ -86,8 +86,11 @@ def load_backbone(
         pool: ``cls``, ``mean`` or ``attention``, where its authors' way is not wanted.
 
     Raises:
-        InputError: nothing by that name (the nearest is named), or it cannot be loaded.
+        InputError: nothing by that name (the nearest is named), an unknown way to pool, or it
+            cannot be loaded.
     """
+    if pool not in (None, *get_args(Pool)):
+        raise InputError(f"pool is {pool!r}; choose one of: {', '.join(get_args(Pool))}.")
     if spec == "pico":
         return pico.load(image_size=image_size, pool=pool)
     source, colon, name = spec.partition(":")

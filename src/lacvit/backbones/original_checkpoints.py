@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ from lacvit.backbones.positions import (
     resize_absolute,
     resize_relative,
 )
-from lacvit.backbones.reading import Reading, Shape, measure, read_as
+from lacvit.backbones.reading import Reading, Shape, measure, read_as, split_options
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
 
@@ -42,7 +41,7 @@ def load(path_and_options: str, *, image_size: int | None, pool: Pool | None = N
             place or a place without a tensor, an unknown option, a size that the patches do not
             divide, a way to pool that the file has no weights for.
     """
-    path, options = _parse(path_and_options)
+    path, options = split_options(path_and_options)
     file = read_checkpoint(path)
     reading = read_as(file, options.get("format"))
     format_, shape = FORMATS[reading.format], measure(file, reading)
@@ -73,15 +72,6 @@ def load(path_and_options: str, *, image_size: int | None, pool: Pool | None = N
     backbone = timm_models.build(architecture, spec, origin)
     backbone.encoder.load_state_dict(weights)
     return backbone
-
-
-def _parse(text: str) -> tuple[Path, dict[str, str]]:
-    location, _, query = text.partition("?")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    unknown = options.keys() - {"format", "heads"}
-    if unknown:
-        raise InputError(f"file:{location} has no option {min(unknown)!r}: use format and heads.")
-    return Path(location).expanduser(), options
 
 
 def _grid(shape: Shape, image_size: int | None, format_: Format, path: Path) -> int:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 from torch import Tensor
 
@@ -48,6 +49,20 @@ class Shape:
     grid: int  # patches a side
     prefix: int  # tokens before the patches that have positions of their own
     heads: int | None  # where the file tells
+
+
+def split_options(text: str) -> tuple[Path, dict[str, str]]:
+    """Path and options of ``PATH?format=mae&heads=6``.
+
+    Raises:
+        InputError: another option.
+    """
+    location, _, query = text.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    unknown = options.keys() - {"format", "heads"}
+    if unknown:
+        raise InputError(f"file:{location} has no option {min(unknown)!r}: use format and heads.")
+    return Path(location).expanduser(), options
 
 
 def read_as(file: CheckpointFile, asked: str | None) -> Reading:

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from importlib import resources
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -68,8 +67,10 @@ def backbones(
         ),
     ] = None,
     file: Annotated[
-        Path | None,
-        typer.Argument(help="After inspect: a file of weights.", show_default=False),
+        str | None,
+        typer.Argument(
+            help="After inspect: a file of weights, as file: takes it.", show_default=False
+        ),
     ] = None,
     form: Annotated[
         Format, typer.Option("--format", help="For people, or for programs.")
@@ -82,7 +83,7 @@ def backbones(
         print(_inspected(file, form))
         return
     if file is not None:
-        raise InputError(f"One pattern at a time, not {pattern!r} and {str(file)!r}.")
+        raise InputError(f"One pattern at a time, not {pattern!r} and {file!r}.")
     found = [row for row in listed() if pattern is None or _matches(pattern, row.spec)]
     if not found:
         raise InputError(
@@ -159,10 +160,12 @@ def _is_here(row: Listed) -> bool:
     )
 
 
-def _inspected(file: Path, form: Format) -> str:
+def _inspected(file: str, form: Format) -> str:
     from lacvit.backbones.inspection import inspect_checkpoint  # imports torch
+    from lacvit.backbones.reading import split_options
 
-    found = inspect_checkpoint(file)
+    path, options = split_options(file.removeprefix("file:"))
+    found = inspect_checkpoint(path, format=options.get("format"))
     if form == Format.json:
         return found.model_dump_json(indent=2)
     report = found.model_dump()
