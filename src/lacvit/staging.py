@@ -32,7 +32,7 @@ from lacvit.training.head import (
     fit_exact_head,
     fit_on_both,
 )
-from lacvit.training.heads import Heads, average_heads, fresh_head, head_from
+from lacvit.training.heads import Heads, fresh_head, head_from
 from lacvit.training.joint import JointStage
 from lacvit.training.logs import Progress
 from lacvit.training.loop import LoopPlan, Stage, epoch_seed, run_stage
@@ -79,10 +79,7 @@ def train_stages(run: Run, backbone: Backbone) -> Heads:
         run.folder.update_status(stage=name)
         # Fresh weights are a function of the seed and the stage, whatever ran before.
         torch.manual_seed(epoch_seed(run.settings.seed, f"{name} weights", 0))
-        made = STAGES[name](run, backbone)
-        if heads and made and run.settings.head.average:  # both on the encoder as it is now
-            made = average_heads(heads, made)
-        heads = made
+        heads = STAGES[name](run, backbone)
     merge_adapters(backbone)
     assert heads is not None, "the last stage of every arm gives a head"
     return heads

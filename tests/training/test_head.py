@@ -7,12 +7,9 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from torch import nn
 
 from lacvit.training.head import ExactHead, LabelledFeatures, fit_exact_head, fit_on_both
 from lacvit.training.heads import (
-    Heads,
-    average_heads,
     correct,
     fresh_head,
     head_from,
@@ -158,13 +155,3 @@ def test_smoothing_spreads_its_mass_over_all_classes() -> None:
     (half,) = smoothed_cross_entropy(logits_BC.bfloat16(), torch.tensor([0]), 0.1)
     assert half.dtype == torch.float32
     assert correct(logits_BC.repeat(2, 1), torch.tensor([0, 1])).tolist() == [1, 0]
-
-
-def test_averaged_heads_answer_with_the_mean_of_both_logits():
-    torch.manual_seed(0)
-    first, second = (Heads(nn.Linear(4, 3), nn.Linear(4, 3)) for _ in range(2))
-    features = torch.randn(5, 4)
-    mean = average_heads(first, second)
-    for name in ("final", "judged"):
-        expected = (getattr(first, name)(features) + getattr(second, name)(features)) / 2
-        torch.testing.assert_close(getattr(mean, name)(features), expected)

@@ -206,9 +206,6 @@ class HeadSettings(Settings):
         "train",
         description="images of the last fit: train, or all: validation too, once it has chosen",
     )
-    average: bool = Field(
-        False, description="average this head with the one that the encoder was trained with"
-    )
     epochs: Count | Auto = Field(
         "auto", description="iterations at most (exact, auto 1000) or epochs (sgd, auto 100)"
     )

@@ -187,11 +187,6 @@ def _unusable(name: str, arm: Arm, given: Mapping[str, object], asked: Iterable[
         elif key == "backbone.lora_rank" and given.get("backbone.trainable") != "lora":
             trainable = given.get("backbone.trainable", "all")
             faults.append(f"{key} has no effect with --trainable {trainable}; leave it out.")
-        elif key == "head.average" and not {"cross_entropy", "joint"} & set(arm.stages):
-            faults.append(
-                f"{key} has no effect with --method {name}, which trains no head with its "
-                f"encoder; leave it out or choose another method."
-            )
         elif solver != "sgd" and key in ("head.lr", "head.batch_size"):
             faults.append(f"{key} has no effect with head.solver={solver}; set head.solver=sgd.")
         elif solver == "knn" and key in ("head.epochs", "head.strengths") and not elsewhere:
@@ -224,11 +219,6 @@ def _contradictions(settings: RunSettings) -> list[str]:
         faults.append(
             f"head.features=live needs head.solver=sgd: {head.solver} reads each image once. "
             "Set head.solver=sgd, or leave head.features at cached."
-        )
-    if head.solver == "knn" and head.average:
-        faults.append(
-            "head.average=true needs a linear head, and head.solver=knn has none. "
-            "Leave one of them out."
         )
     if head.solver == "sgd" and head.fit_on == "all":
         faults.append(

@@ -36,20 +36,6 @@ class Heads:
     judged: nn.Linear | NeighbourHead
 
 
-def average_heads(first: Heads, second: Heads) -> Heads:
-    """The heads whose logits are the mean of the two's: one linear head again."""
-    return Heads(
-        _mean_head(first.final, second.final),
-        _mean_head(first.judged, second.judged),
-    )
-
-
-def _mean_head(first: nn.Module, second: nn.Module) -> nn.Linear:
-    pairs = zip(first.parameters(), second.parameters(), strict=True)
-    weight_CD, bias_C = ((a.detach() + b.detach()) / 2 for a, b in pairs)
-    return head_from(weight_CD, bias_C).to(weight_CD.device)
-
-
 def fresh_head(features: int, classes: int) -> nn.Linear:
     """A linear head with small random weights and no bias to any class."""
     head = nn.Linear(features, classes)
