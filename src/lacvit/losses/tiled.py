@@ -23,7 +23,9 @@ from lacvit.losses.linear_memory import Passes, linear_memory_supcon
 from lacvit.losses.rows import squared_lengths
 
 TILE = 512
-KEPT_BYTES = 40 * 2**20
+# One allocation whatever is needed of it (what is not touched costs nothing), and under 32 MB: glibc
+# then learns to keep memory, which else goes back to the system and is cleared again at every call.
+KEPT_BYTES = 30 * 2**20
 LOG2_E = 1 / math.log(2)
 
 
@@ -162,25 +164,27 @@ def _tiles(
     z = cut.of_all(z_ND)
     buffer = z_ND.new_empty(cut.side**2)
     scale = (LOG2_E if exponentials else 1.0) / temperature  # exp2 is the faster exponential
-    room = KEPT_BYTES if keep and kept is not None else 0
     own, others = cut.own(), cut.others()
     # Among own rows the upper triangle, then the rest.
     pairs = [(r, c) for i, r in enumerate(own) for c in (*own[i:], *others)]
     mirrors = set(own)
+    room = KEPT_BYTES // z_ND.element_size() if keep and kept is not None else 0
+    store = z_ND.new_empty(room)
     for number, (rows, columns) in enumerate(pairs):
         mirrored = columns != rows and columns in mirrors
         if kept is not None and number < len(kept):
             yield _Tile(rows, columns, mirrored, kept[number])
             continue
         shape = len(z[rows]), len(z[columns])
-        room -= shape[0] * shape[1] * z_ND.element_size()
-        new = room >= 0
-        tile_PQ = z_ND.new_empty(shape) if new else buffer[: shape[0] * shape[1]].view(shape)
+        size = shape[0] * shape[1]
+        new = size <= len(store)
+        tile_PQ = (store if new else buffer)[:size].view(shape)
         torch.addmm(tile_PQ, z[rows], z[columns].T, beta=0, alpha=scale, out=tile_PQ)
         if exponentials:
             tile_PQ.exp2_()
         if rows == columns:
             tile_PQ.fill_diagonal_(0.0 if exponentials else -torch.inf)
+        store = store[size:] if new else store[:0]  # later tiles that fit would not be the first
         if new and kept is not None:
             kept.append(tile_PQ)
         yield _Tile(rows, columns, mirrored, tile_PQ)
