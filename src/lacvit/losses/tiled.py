@@ -23,8 +23,8 @@ from lacvit.losses.linear_memory import Passes, linear_memory_supcon
 from lacvit.losses.rows import squared_lengths
 
 TILE = 512
-# One allocation whatever is needed of it (what is not touched costs nothing), and under 32 MB: glibc
-# then learns to keep memory, which else goes back to the system and is cleared again at every call.
+# One allocation whatever is needed of it (what is not touched costs nothing), and under 32 MB: then
+# glibc learns to keep memory, which else goes back to the system and is cleared at every call.
 KEPT_BYTES = 30 * 2**20
 LOG2_E = 1 / math.log(2)
 
