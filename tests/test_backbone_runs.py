@@ -1,7 +1,6 @@
 """Whole runs whose backbone is chosen, adapted or taken from another run."""
 
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ from safetensors.numpy import load_file
 
 import lacvit
 from digit_folders import write_digit_folder
-from hf_folders import TINY, save
 from lacvit import pipeline, planning
 from lacvit.backbones import auto, load_backbone
 from lacvit.config import RunSettings, make_settings
@@ -121,23 +119,6 @@ def test_the_head_alone_leaves_the_contrastive_stage_nothing(digits: Path, tmp_p
     with pytest.raises(InputError, match="leaves the contrast of lacvit nothing to train"):
         run(small(digits, **{"backbone.trainable": "head"}), tmp_path / "none")
     assert not (tmp_path / "none").exists()
-
-
-@pytest.mark.parametrize("family", ["vit_mae", "swinv2", "siglip_vision_model"])
-def test_a_model_of_transformers_goes_through_both_stages(
-    family: str, digits: Path, tmp_path: Path
-) -> None:
-    folder = save(TINY[family].make(), tmp_path / "hf")
-    settings = small(digits, **{"backbone.spec": f"hf:{folder}", "contrastive.epochs": 1})
-    finished = run(settings, tmp_path / "run").run_folder
-    shutil.rmtree(folder)  # the saved model stands alone
-    model = lacvit.load(finished)
-    images = sorted(digits.rglob("*.png"))[:3]
-    assert len(model.predict(images)) == 3
-    moved = model.backbone.encoder.state_dict()
-    stored = load_file(finished / "model" / "model.safetensors")
-    for name, tensor in moved.items():
-        np.testing.assert_array_equal(stored[f"backbone.{name}"], tensor.numpy(), err_msg=name)
 
 
 def test_auto_is_resolved_for_the_images_and_said(

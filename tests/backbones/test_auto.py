@@ -32,8 +32,16 @@ def machine(monkeypatch: pytest.MonkeyPatch):
         (600, 141, (), True, LARGE, "347 MB"),
         (600, 141, (SMALL,), False, SMALL, "it is on this machine already"),
         (224, 16, (BASE,), False, "pico", f"no network to fetch {SMALL} (120 MB, apache-2.0)"),
+        (224, 16, (), False, "pico", "nothing better is on this machine, and there is no network"),
+        (224, 0, (BASE, SMALL), False, "pico",
+         f"{BASE} is on this machine, but trains on an accelerator of 32 GB, and here is none; "
+         f"{SMALL} is on this machine, but trains on an accelerator of 12 GB, and here is none, "
+         f"and there is no network to fetch {TINY} (39 MB, apache-2.0)"),
+        (224, 31.7, (BASE,), False, "pico", "accelerator of 32 GB, and here is one of 31.7, and"),
+        (224, 141, (LARGE,), False, "pico",
+         f"{LARGE} is on this machine, but is for images of 512 pixels and more, and there is"),
     ],
-)
+)  # fmt: skip
 def test_the_choice(
     side: int, gigabytes: float, cached: tuple[str, ...], network: bool, spec: str, said: str,
     machine,

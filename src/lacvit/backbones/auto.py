@@ -76,11 +76,24 @@ def choose(shorter_side: int, accelerator_gigabytes: float) -> Choice:
             row.spec,
             f"{row.reason}; {row.megabytes} MB are downloaded if need be, licence {row.licence}",
         )
+    refused = [
+        f"{row.spec} is on this machine, but {_why_not(row, accelerator_gigabytes)}"
+        for row in ROWS
+        if row not in fitting and is_cached(row)
+    ]
     return Choice(
         PICO,
-        f"nothing better is on this machine, and there is no network to fetch "
-        f"{fitting[0].spec} ({fitting[0].megabytes} MB, {fitting[0].licence})",
+        f"{'; '.join(refused) or 'nothing better is on this machine'}, and there is no network to "
+        f"fetch {fitting[0].spec} ({fitting[0].megabytes} MB, {fitting[0].licence})",
     )
+
+
+def _why_not(row: Row, accelerator_gigabytes: float) -> str:
+    """Why a row that does not fit is not taken."""
+    if accelerator_gigabytes < row.from_gigabytes:
+        here = f"one of {accelerator_gigabytes:.3g}" if accelerator_gigabytes else "none"
+        return f"trains on an accelerator of {row.from_gigabytes} GB, and here is {here}"
+    return f"is for images of {row.from_pixels} pixels and more"
 
 
 def is_cached(row: Row) -> bool:

@@ -1,14 +1,17 @@
 """Files of model repositories: from the hub's cache, or downloaded, or a message that helps.
 
-``huggingface_hub`` resumes broken downloads, checks them, and shares its cache with every other
-program. What it lacks is a quick answer where there is no network.
+``huggingface_hub`` takes up a dropped connection where it broke, and shares its cache with every
+other program. What it lacks is a quick answer where there is no network, one kind of error, and a
+comparison with the sha256 that the hub publishes: it compares sizes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import logging
 import os
+import re
 import threading
 import urllib.error
 import urllib.request
@@ -31,6 +34,7 @@ WEIGHTS = (
     "pytorch_model.bin.index.json",
 )
 INDEX = ".index.json"
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +58,7 @@ def find_file(repository: str, names: Sequence[str], *, spec: str) -> Path:
 
     Raises:
         InputError: not cached and no network (known within five seconds), no such repository,
-            none of the files in it, or the download fails.
+            none of the files in it, the download fails, or what came is damaged.
     """
     for name in names:
         if (path := cached_file(repository, name)) is not None:
@@ -62,23 +66,8 @@ def find_file(repository: str, names: Sequence[str], *, spec: str) -> Path:
     if not reachable():
         raise InputError(_offline(repository, names[0], spec))
     for name in names:
-        try:
-            return _download(repository, name)
-        except errors.LocalEntryNotFoundError as error:  # the network went away just now
-            raise InputError(_offline(repository, names[0], spec)) from error
-        except errors.EntryNotFoundError:
-            continue
-        except errors.GatedRepoError as error:
-            raise InputError(
-                f"{spec} is given only to people who accept its terms: do so at "
-                f"{constants.ENDPOINT}/{repository}, then log in with: hf auth login"
-            ) from error
-        except (errors.HFValidationError, OSError) as error:
-            said = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(
-                f"{spec} could not be downloaded from {constants.ENDPOINT}/{repository}: {said} "
-                f"Check the name, or give the command again to go on with the download."
-            ) from error
+        with suppress(errors.EntryNotFoundError):
+            return _download(repository, name, spec)
     raise InputError(f"{constants.ENDPOINT}/{repository} has none of {', '.join(names)}.")
 
 
@@ -116,10 +105,14 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def fetch_if_there(repository: str, name: str) -> None:
-    """Bring a file that a repository may have into the cache, where there is a network."""
+    """Bring a file that a repository may have into the cache, where there is a network.
+
+    Raises:
+        InputError: the repository has it, but the download fails or what came is damaged.
+    """
     if cached_file(repository, name) is None and reachable():
         with suppress(errors.EntryNotFoundError):
-            _download(repository, name)
+            _download(repository, name, repository)
 
 
 @contextmanager
@@ -167,7 +160,31 @@ def _parts(index: Path) -> list[str]:
         raise InputError(f"{index} is no index of weights. Fetch it again.") from error
 
 
-def _download(repository: str, name: str) -> Path:
+def _download(repository: str, name: str, spec: str) -> Path:
+    """A file brought into the cache; ``EntryNotFoundError`` where the repository has none such."""
+    try:
+        path = _fetch(repository, name)
+    except errors.LocalEntryNotFoundError as error:  # the network went away just now
+        raise InputError(_offline(repository, name, spec)) from error
+    except errors.EntryNotFoundError:
+        raise
+    except errors.GatedRepoError as error:
+        raise InputError(
+            f"{spec} is given only to people who accept its terms: do so at "
+            f"{constants.ENDPOINT}/{repository}, then log in with: hf auth login"
+        ) from error
+    except Exception as error:  # of requests, httpx or xet, by version; they share no base
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{name} of {spec} could not be downloaded from {constants.ENDPOINT}/{repository}: "
+            f"{said} Check the name, or give the same command again to go on with the download: "
+            f"what is complete is not fetched twice."
+        ) from error
+    _check_sum(path, f"{name} of {spec}")
+    return path
+
+
+def _fetch(repository: str, name: str) -> Path:
     repository, _, revision = repository.partition("@")
     url = huggingface_hub.hf_hub_url(repository, name, revision=revision or None)
     size = huggingface_hub.get_hf_file_metadata(url).size
@@ -178,6 +195,27 @@ def _download(repository: str, name: str) -> Path:
             repository, name, revision=revision or None, cache_dir=constants.HF_HUB_CACHE
         )
     )
+
+
+def _check_sum(path: Path, called: str) -> None:
+    """Refuse, and take out of the cache, a file that is not what the hub says that it is.
+
+    The cache's link to a file ends in the hub's etag, which for weights is their sha256. (For
+    small files it is a hash of git's; and a file system without links keeps none.)
+    """
+    stored = path.parent / path.readlink() if path.is_symlink() else path
+    if not SHA256.fullmatch(stored.name):
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != stored.name:
+        path.unlink(missing_ok=True)
+        stored.unlink(missing_ok=True)
+        raise InputError(
+            f"{called} was damaged on its way here: its sha256 is {found}, and the hub says "
+            f"{stored.name}. It was deleted. Give the same command again to fetch it anew; if that "
+            f"ends here too, a proxy between here and {constants.ENDPOINT} may change it."
+        )
 
 
 def _offline(repository: str, name: str, spec: str) -> str:
