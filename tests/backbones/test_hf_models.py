@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hf_folders import OTHER, SIZE, TINY, WIDTH, Tiny, draw_all_anew, save, write_processor
-from lacvit.backbones import build_backbone, load_backbone
+from lacvit.backbones import build_backbone, hf_models, load_backbone
 from lacvit.errors import InputError
 
 import transformers  # isort: skip  (hf_folders has applied the shim)
@@ -226,24 +226,48 @@ def test_a_type_without_a_row_tells_of_itself(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t: t.pop("layernorm.weight"), "in the model only: layernorm.weight"),
-        (lambda t: t.update({"layers.0.extra": torch.ones(2)}), "in the file only: layers.0.extra"),
+        (lambda t: t.pop("layernorm.weight"), ["in the model only: layernorm.weight (16,)"]),
+        (
+            lambda t: t.update({"layers.0.extra": torch.ones(2, 3)}),
+            ["in the file only: layers.0.extra (2, 3)"],
+        ),
+        (  # under the name that it has in the file, which transformers changes
+            lambda t: t.update({"encoder.layer.0.attention.attention.key.gate": torch.ones(4)}),
+            ["in the file only: encoder.layer.0.attention.attention.key.gate (4,)"],
+        ),
         (
             lambda t: t.update({"layernorm.weight": torch.ones(7)}),
-            "layernorm.weight is (7,) in the file and (16,) in the model",
+            ["layernorm.weight is (7,) in the file and (16,) in the model"],
         ),
     ],
+    ids=["missing", "stray", "stray under an older name", "misshapen"],
 )
 def test_a_weight_without_a_place_or_a_place_without_a_weight_is_refused(
-    change: Any, said: str, tmp_path: Path
+    change: Any, said: list[str], tmp_path: Path
 ) -> None:
     folder = save(TINY["vit"].make(add_pooling_layer=False), tmp_path / "vit")
     tensors = load_file(folder / "model.safetensors")
     change(tensors)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    text = refusal(folder)
-    assert text.startswith(f"hf:{folder} ")
-    assert said in text
+    assert refusal(folder).split("\n  ") == [
+        f"hf:{folder} does not fit its own config.json:",
+        *said,
+    ]
+
+
+@pytest.mark.parametrize("name", ["vit", "swin", "clip_vision_model"])
+def test_weights_of_another_size_than_the_configuration_are_said_to_be(
+    name: str, tmp_path: Path
+) -> None:
+    folder = save(TINY[name].make(), tmp_path / name)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"depths": [1, 1], "embed_dim": 16} if name == "swin" else {"num_hidden_layers": 2}
+    (folder / "config.json").write_text(json.dumps(config))
+    width, patch = (8, 4) if name == "swin" else (16, 8)
+    assert refusal(folder).splitlines()[-1] == (
+        f"  The file is of a network {width} wide, 3 blocks deep, in patches of {patch} pixels; "
+        f"its config.json of one 16 wide, 2 blocks deep, in patches of {patch} pixels."
+    )
 
 
 @pytest.mark.parametrize(
@@ -360,6 +384,57 @@ def test_preprocessing_is_the_processors(
     assert spec.interpolation == interpolation
 
 
+@pytest.mark.parametrize("other", [False, True])
+def test_the_image_processor_within_a_whole_processors_file_is_read(
+    other: bool, tmp_path: Path
+) -> None:
+    """As transformers 5 saves it; where both files are there, it is the one that counts."""
+    folder = save(TINY["clip_vision_model"].make(), tmp_path / "clip")
+    processor = transformers.CLIPImageProcessor(
+        size={"shortest_edge": 40}, crop_size=SIZE, image_mean=[0.1, 0.2, 0.3], resample=2
+    )
+    nested = {"image_processor": processor.to_dict(), "processor_class": "CLIPProcessor"}
+    (folder / "processor_config.json").write_text(json.dumps(nested))
+    if not other:
+        (folder / "preprocessor_config.json").unlink()
+    theirs = transformers.CLIPImageProcessor.from_pretrained(folder)
+    assert list(theirs.image_mean) == [0.1, 0.2, 0.3]
+    spec = load_backbone(f"hf:{folder}").input_spec
+    assert (spec.size, spec.crop_fraction, spec.fit) == (SIZE, 0.8, "crop")
+    assert (spec.mean, spec.interpolation) == ((0.1, 0.2, 0.3), "bilinear")
+
+
+def test_a_whole_processors_file_without_an_image_processor_says_nothing(
+    folders: dict[str, Path],
+) -> None:
+    folder = folders["vit_msn"]
+    (folder / "processor_config.json").write_text('{"processor_class": "CLIPProcessor"}')
+    write_processor(folder, size=SIZE, image_mean=[0.3, 0.2, 0.1])
+    assert load_backbone(f"hf:{folder}").input_spec.mean == (0.3, 0.2, 0.1)
+
+
+@pytest.mark.parametrize("there", ["preprocessor_config.json", "processor_config.json"])
+def test_of_a_repository_the_second_processors_file_is_asked_for_where_the_first_is_missing(
+    there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, asked = save(TINY["vit"].make(), tmp_path / "vit"), []
+    (folder / "preprocessor_config.json").unlink()
+
+    def fetch(repository: str, name: str) -> None:
+        asked.append(name)
+        content = {"size": SIZE, "image_mean": [0.3, 0.2, 0.1]}
+        if name == there:
+            whole = content if name.startswith("pre") else {"image_processor": content}
+            (folder / name).write_text(json.dumps(whole))
+
+    monkeypatch.setattr(hf_models.hub, "find_file", lambda *_, **__: folder / "config.json")
+    monkeypatch.setattr(hf_models.hub, "find_weights", lambda *_, **__: None)
+    monkeypatch.setattr(hf_models.hub, "fetch_if_there", fetch)
+    assert load_backbone("hf:me/mine").input_spec.mean == (0.3, 0.2, 0.1)
+    both = ["preprocessor_config.json", "processor_config.json"]
+    assert asked == both[: 1 + both.index(there)]
+
+
 def test_without_a_processor_the_usual_is_taken_and_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -369,7 +444,16 @@ def test_without_a_processor_the_usual_is_taken_and_said(
     assert "has no preprocessor_config.json; images are prepared as usual." in caplog.text
 
 
-def test_a_damaged_processor_is_refused(folders: dict[str, Path]) -> None:
-    path = folders["ijepa"] / "preprocessor_config.json"
-    path.write_text('{"image_mean": [1]}')
-    assert f"{path} is damaged" in refusal(folders["ijepa"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("preprocessor_config.json", '{"image_mean": [1]}'),
+        ("preprocessor_config.json", "[]"),
+        ("processor_config.json", '{"image_processor": 3}'),
+        ("processor_config.json", "<html>"),
+    ],
+)
+def test_a_damaged_processor_is_refused(name: str, text: str, tmp_path: Path) -> None:
+    path = save(TINY["ijepa"].make(), tmp_path / "ijepa") / name
+    path.write_text(text)
+    assert f"{path} is damaged" in refusal(path.parent)

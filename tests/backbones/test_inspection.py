@@ -81,3 +81,13 @@ def test_keys_that_a_load_would_refuse_are_listed(tmp_path: Path) -> None:
     torch.save({"model": model}, path)
     report = inspect_checkpoint(path, format="mae")
     assert report.evidence.startswith(f"as asked for; but {path} has no positions of a square")
+
+
+@pytest.mark.usefixtures("no_networks")
+def test_what_speaks_against_the_format_asked_for_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    files.beit_pretrained(path, files.Draw(0))
+    assert inspect_checkpoint(path, format="data2vec").evidence == (
+        f"as asked for. Its rel_pos_bias.relative_position_bias_table and lm_head.weight would "
+        f"fit beit: file:{path}?format=beit"
+    )

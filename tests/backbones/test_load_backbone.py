@@ -4,6 +4,8 @@ import ast
 import copy
 import io
 import json
+import logging
+import re
 import socket
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lacvit import backbones
@@ -285,18 +287,98 @@ def test_a_timm_repository_of_the_hub_is_found_in_the_cache(hub_cache: Path) -> 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t: t.pop("norm.weight"), "Missing keys (norm.weight)"),
-        (lambda t: t.update({"extra": torch.ones(1)}), "Unexpected keys (extra)"),
+        (lambda t: t.pop("norm.weight"), ["in the model only: norm.weight (64,)"]),
+        (lambda t: t.update({"extra": torch.ones(2, 3)}), ["in the file only: extra (2, 3)"]),
+        (
+            lambda t: t.update({"norm.bias": torch.ones(3), "a.b": torch.tensor(1)}),
+            ["in the file only: a.b ()", "norm.bias is (3,) in the file and (64,) in the model"],
+        ),
     ],
+    ids=["missing", "stray", "stray and misshapen"],
 )
-def test_timm_weights_must_all_find_their_place(change: Any, said: str, hub_cache: Path) -> None:
-    tensors = timm_models.timm.create_model("test_vit").state_dict()
+def test_timm_weights_must_all_find_their_place(
+    change: Any, said: list[str], hub_cache: Path
+) -> None:
+    tensors = timm_models.timm.create_model("test_vit").state_dict()  # with its classifier
     change(tensors)
     snapshot = put(hub_cache, "timm/test_vit.r160_in1k", {})
     save_file(tensors, snapshot / "model.safetensors")
-    text = refusal("timm:test_vit")
-    assert text.startswith("timm:test_vit does not fit its architecture: ")
-    assert said in text
+    assert refusal("timm:test_vit").split("\n  ") == [
+        "timm:test_vit does not fit its architecture, test_vit:",
+        *said,
+    ]
+
+
+PLAIN = {"embed_dim": 16, "depth": 2, "num_heads": 2, "img_size": 32, "patch_size": 8}
+SWIN = {"embed_dim": 8, "depths": (1, 2), "num_heads": (2, 2), "img_size": 32, "patch_size": 4,
+        "window_size": 4}  # fmt: skip
+
+
+def timm_folder(folder: Path, name: str, described: dict[str, Any] | str, **held: Any) -> Path:
+    """A model of timm's with arguments ``held``, in a folder that says it had others."""
+    network = timm_models.timm.create_model(name, num_classes=3, **held)
+    timm_models.timm.models.save_for_hf(network.half(), folder, safe_serialization=True)
+    config = json.loads((folder / "config.json").read_text())
+    if isinstance(described, str):
+        config["architecture"] = described
+    else:
+        config["model_args"] = described
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "other", "sizes"),
+    [
+        ("vit_tiny_patch16_224", PLAIN, {"depth": 3}, "16 wide, 3 blocks deep, in patches of 8"),
+        ("vit_tiny_patch16_224", PLAIN, {"embed_dim": 24}, "24 wide, 2 blocks deep, in patches"),
+        ("vit_tiny_patch16_224", PLAIN, {"patch_size": 4}, "16 wide, 2 blocks deep, in patches"),
+        ("beit_base_patch16_224", PLAIN, {"embed_dim": 24}, "24 wide, 2 blocks deep, in patches"),
+        ("swin_tiny_patch4_window7_224", SWIN, {"embed_dim": 16}, "16 wide, 3 blocks deep, in"),
+        ("swin_tiny_patch4_window7_224", SWIN, {"depths": (1, 3)}, "8 wide, 4 blocks deep, in"),
+    ],
+    ids=["depth", "width", "patch", "beit", "swin width", "swin depth"],
+)  # fmt: skip
+def test_timm_weights_of_another_size_than_described_are_refused(
+    name: str, own: dict[str, Any], other: dict[str, Any], sizes: str, tmp_path: Path
+) -> None:
+    folder = timm_folder(tmp_path, name, own, **own | other)
+    text = refusal(f"timm:{folder}")
+    assert f"The file is of a network {sizes}" in text
+    depth = sum(own["depths"]) if "depths" in own else own["depth"]
+    assert text.endswith(
+        f"this architecture is {own['embed_dim']} wide, {depth} blocks deep, in patches of "
+        f"{own['patch_size']} pixels."
+    )
+    if "depths" in other:  # one of timm's filters stumbles before anything can be compared
+        assert text.startswith(f"timm:{folder} could not be loaded: ")
+        return
+    assert text.startswith(f"timm:{folder} does not fit its architecture, {name}:\n  ")
+    differences = text.splitlines()[1:-1]
+    assert not [line for line in differences if "head" in line or "index" in line]
+    where = r" (in the (file|model) only: \S+ \([\d, ]*\)|\S+ is \([\d, ]*\) in the file and .*)$"
+    assert [line for line in differences if not re.match(f" {where}", line)] == []
+    if "patch_size" in other:
+        assert differences == [
+            "  patch_embed.proj.weight is (16, 3, 4, 4) in the file and (16, 3, 8, 8) in the model"
+        ]
+
+
+def test_the_model_of_timm_that_weights_are_of_is_named(tmp_path: Path) -> None:
+    text = refusal(f"timm:{timm_folder(tmp_path, 'vit_tiny_patch16_224', 'vit_small_patch32_224')}")
+    assert text.splitlines()[-1] == (
+        "  The file is of a network 192 wide, 12 blocks deep, in patches of 16 pixels; this "
+        "architecture is 384 wide, 12 blocks deep, in patches of 32 pixels. vit_tiny_patch16_224 "
+        "would fit."
+    )
+
+
+def test_loading_leaves_torch_and_the_log_as_they_were(hub_cache: Path) -> None:
+    put(hub_cache, "timm/test_vit.r160_in1k", {"model.safetensors": nn.Linear(2, 2)})
+    load, logger = nn.Module.load_state_dict, logging.getLogger("timm.models._builder")
+    assert "in the file only: bias (2,)" in refusal("timm:test_vit")
+    assert nn.Module.load_state_dict is load
+    assert not logger.disabled
 
 
 @pytest.mark.parametrize(("content", "found"), [("<html>", "a web page"), ("", "an empty file")])
@@ -306,6 +388,32 @@ def test_damaged_timm_weights_are_refused(content: str, found: str, hub_cache: P
         f"{snapshot / 'model.safetensors'} is no whole checkpoint of torch, safetensors or NumPy: "
         f"found {found}."
     )
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (lambda whole: b"<html><title>Log in</title>", "a web page titled 'Log in'."),
+        (lambda whole: b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (lambda whole: b"", "an empty file."),
+        (lambda whole: whole[: len(whole) // 2], "cut short"),
+    ],
+    ids=["page", "pointer", "empty", "cut"],
+)
+def test_weights_of_a_timm_folder_that_are_no_whole_file_are_named(
+    content: Any, found: str, name: str, tmp_path: Path
+) -> None:
+    folder = timm_folder(tmp_path, "vit_tiny_patch16_224", PLAIN, **PLAIN)
+    whole = folder / "model.safetensors"
+    if name != whole.name:
+        torch.save(load_file(whole), folder / name)
+        whole.unlink()
+    (folder / name).write_bytes(content((folder / name).read_bytes()))
+    text = refusal(f"timm:{folder}")
+    assert text.startswith(f"{folder / name} is no whole checkpoint of torch, safetensors or NumPy")
+    assert found in text
+    assert text.endswith("Fetch it again, and compare its size or sha256.")
 
 
 @pytest.mark.parametrize(
@@ -433,12 +541,24 @@ def test_nobody_pays_for_transformers_or_peft_unasked() -> None:
         assert not {name for name in named if name.startswith("lacvit.backbones.hf_models")}, path
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin"])
-def test_a_pickle_of_timm_that_would_run_code_is_refused(name: str, tmp_path: Path) -> None:
+class Malicious:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_of_timm_that_would_run_code_is_refused_and_nothing_runs(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"architecture": "test_vit", "pretrained_cfg": {}}')
-    torch.save({"model": threading.Lock}, tmp_path / name)
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"norm.weight": Malicious(tmp_path / "ran")}, path)
     text = refusal(f"timm:{tmp_path}")
-    assert text.startswith(f"{tmp_path / name} would run code when loaded (it needs ")
+    assert text.startswith(f"{path} would run code when loaded (it needs ")
+    assert "Nothing was run." in text
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_safetensors_file_is_known_whatever_its_first_byte(tmp_path: Path) -> None:

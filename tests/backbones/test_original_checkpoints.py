@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import original_files as files
 from lacvit.backbones import Backbone, build_backbone, load_backbone
+from lacvit.backbones.formats import FORMATS
 from lacvit.config import BackboneSettings, CrossEntropySettings
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
@@ -362,15 +363,90 @@ def test_wrong_shapes_and_whole_numbers_are_listed(tmp_path: Path) -> None:
     ]
 
 
-def test_a_format_forced_on_another_says_which_fits(tmp_path: Path) -> None:
+# What else than its own format a kind of file loads as, when it is asked for: its keys are those
+# of both, and nothing in it tells.
+ALSO = {
+    "mae tuned on its token": {"deit"},
+    "dino released": {"mae", "deit"},
+    "deit": {"mae"},
+    "beit tuned": {"simmim"},
+}
+
+
+@EVERY_CASE
+@pytest.mark.parametrize("asked", FORMATS)
+def test_a_file_loads_as_what_it_may_be_and_else_what_it_is_is_said(
+    asked: str, name: str, tmp_path: Path
+) -> None:
+    case = CASES[name]
+    path = Path(written(name, tmp_path)[0].removeprefix("file:").partition("?")[0])
+    may_be = {case.format} | ALSO.get(name, set())
+    spec = f"file:{path}?format={asked}&heads={HEADS}"
+    if asked in may_be:
+        assert load_backbone(spec).origin.format == asked
+    else:
+        fitting = [f for f in FORMATS if f in may_be] if case.forced else [case.format]
+        advice = f" would fit {' or '.join(fitting)}: file:{path}?format={fitting[0]}"
+        assert refusal(spec).endswith(advice)
+
+
+def test_what_a_format_always_has_is_missed(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
-    files.beit_pretrained(path, files.Draw(0))
-    advice = (
-        f"Its rel_pos_bias.relative_position_bias_table and lm_head.weight would fit beit: "
-        f"file:{path}?format=beit"
+    files.dino_released(path, files.Draw(0))
+    assert refusal(f"file:{path}?format=dinov2&heads=3").splitlines() == [
+        f"{path} does not fit its format, dinov2:",
+        *(
+            f"  in the model only: blocks.{i}.ls{n}.gamma ({WIDTH},)"
+            for i in (0, 1)
+            for n in (1, 2)
+        ),
+        f"  Its keys would fit mae or dino or deit: file:{path}?format=mae",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("write", "argument", "format_", "wrong"),
+    [
+        (files.mae_tuned_on_token, "global_pool", "mae", "deit"),
+        (files.beit_tuned, "imagenet_default_mean_and_std", "beit", "simmim"),
+    ],
+    ids=["mae", "beit"],
+)
+def test_the_arguments_of_its_training_program_tell_a_file_from_its_like(
+    write: Callable[[Path, files.Draw], files.Tensors], argument: str, format_: str, wrong: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    path = tmp_path / "a.pth"
+    model = write(path, files.Draw(0))
+    arguments = files.argparse.Namespace(**{argument: False})
+    torch.save({"model": model, "args": arguments}, path)
+    origin = load_backbone(f"file:{path}?heads=3").origin
+    assert origin.format == format_
+    assert origin.evidence is not None
+    assert origin.evidence.endswith(f" and args.{argument}")
+    text = refusal(f"file:{path}?format={wrong}&heads=3")
+    assert text.startswith(f"{path} does not fit its format, {wrong}:\n  Its ")
+    assert text.endswith(f"and args.{argument} would fit {format_}: file:{path}?format={format_}")
+
+
+@pytest.mark.parametrize(
+    ("write", "format_", "double"),
+    [
+        (files.mae_tuned, "dino", "backbone.cls_token"),
+        (files.simmim_pretrained, "simmim", "cls_token"),
+    ],
+    ids=["prefix second", "prefix first"],
+)
+def test_two_tensors_for_one_place_are_refused(
+    write: Callable[[Path, files.Draw], files.Tensors], format_: str, double: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.pth"
+    write(path, files.Draw(0))
+    model = dict(written_tensors(path)) | {double: torch.zeros(1, 1, WIDTH)}
+    torch.save({"model": model}, path)
+    assert f"  in the file only: {double} (1, 1, {WIDTH})" in refusal(
+        f"file:{path}?format={format_}&heads=3"
     )
-    for wrong in ("mae", "simmim", "npz"):
-        assert advice in refusal(f"file:{path}?format={wrong}")
 
 
 @pytest.mark.parametrize(
