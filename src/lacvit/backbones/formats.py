@@ -50,11 +50,14 @@ class Sign:
     has: tuple[str, ...]
     lacks: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()  # other top-level keys of the file
+    told: tuple[str, ...] = ()  # arguments that only this format's training program has
     nested: bool = False  # the tensors stand under some key, not at the top
     square: bool = False  # the last of `has` is a square matrix
+    sure: bool = True  # no file of another format has it, so that asking for one is a mistake
 
     def __str__(self) -> str:
-        return " and ".join([*(name.replace("#", "0") for name in self.has), *self.beside])
+        keys = [name.replace("#", "0") for name in self.has]
+        return " and ".join([*keys, *self.beside, *(f"args.{name}" for name in self.told)])
 
 
 def _same(names: str) -> dict[str, str]:
@@ -212,9 +215,12 @@ SIGNS = (
     Sign("data2vec", has=(SHARED, "fc_norm.weight")),
     Sign("data2vec", has=(SHARED, "head.weight")),
     Sign("beit", has=(SHARED, "lm_head.weight")),
-    Sign("beit", has=(TABLE, "blocks.#.attn.q_bias"), lacks=(SHARED,), nested=True),
+    Sign("beit", has=(TABLE,), lacks=(SHARED,), told=("imagenet_default_mean_and_std",)),
+    # SimMIM's without the `config`, as some keep it, look the same.
+    Sign("beit", has=(TABLE, "blocks.#.attn.q_bias"), lacks=(SHARED,), nested=True, sure=False),
     Sign("mae", has=("decoder_embed.weight", "pos_embed")),
     Sign("mae", has=("fc_norm.weight", "pos_embed", "blocks.#.attn.qkv.bias")),
+    Sign("mae", has=("pos_embed", "blocks.#.attn.qkv.bias"), told=("global_pool",)),
     Sign("dinov2", has=("blocks.#.ls1.gamma", "mask_token")),
     Sign("dino", has=("backbone.cls_token", "backbone.pos_embed")),
     Sign("deit", has=("dist_token",)),
@@ -247,6 +253,7 @@ def find_sign(file: CheckpointFile) -> Sign | None:
         shape = shapes[sign.has[-1]]
         if (
             all(key in file.beside for key in sign.beside)
+            and all(name in file.arguments for name in sign.told)
             and (file.under or not sign.nested)
             and (not sign.square or len(set(shape)) == 1)
         ):
@@ -266,25 +273,32 @@ class Renamed:
 
     weights: Mapping[str, Tensor]
     left_over: tuple[str, ...]
-    strangers: tuple[str, ...]
+    strangers: Mapping[str, Tensor]
 
 
 def rename(tensors: Mapping[str, Tensor], format_: Format) -> Renamed:
     """Each tensor to its place, as the format's table says; a shared table to every block."""
     weights: dict[str, Tensor] = {}
     left_over: list[str] = []
-    strangers: list[str] = []
+    strangers: dict[str, Tensor] = {}
     found = {key: _bare(key, format_.prefixes) for key in tensors}
     blocks = {number for key in found.values() if (number := _block(key)) is not None}
     for key, bare in found.items():
         place = format_.names.get(template(bare))
         if place is None:
-            (left_over if template(bare) in format_.left_over else strangers).append(key)
+            if template(bare) in format_.left_over:
+                left_over.append(key)
+            else:
+                strangers[key] = tensors[key]
             continue
         own = _block(bare)
-        for number in [own] if own is not None or "#" not in place else sorted(blocks):
-            weights[place.replace("#", str(number))] = tensors[key]
-    return Renamed(weights, tuple(left_over), tuple(strangers))
+        numbers = [own] if own is not None or "#" not in place else sorted(blocks)
+        places = [place.replace("#", str(number)) for number in numbers]
+        if weights.keys() & places:  # a second tensor for the same place
+            strangers[key] = tensors[key]
+        else:
+            weights |= dict.fromkeys(places, tensors[key])
+    return Renamed(weights, tuple(left_over), strangers)
 
 
 def _bare(key: str, prefixes: tuple[str, ...]) -> str:

@@ -7,7 +7,7 @@ Shape letters: B images, T tokens, D feature dimensions.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from lacvit.backbones import hub
 from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
 from lacvit.backbones.checkpoint_files import read_checkpoint
 from lacvit.backbones.hf_families import FAMILIES, LEFT_OVER, TOWERS, Family, family_of
-from lacvit.backbones.hf_preparation import input_spec_of
+from lacvit.backbones.hf_preparation import PREPROCESSOR, PROCESSOR, input_spec_of
+from lacvit.backbones.key_differences import differences, misfit, shapes_of, sizes_of
 from lacvit.backbones.torchvision_shim import ensure_torchvision
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
@@ -124,7 +125,7 @@ def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
     tensors = {key: tensor for file in files for key, tensor in file.tensors.items()}
     tower, found = _with_weights(config, tensors, spec)
     family = family_of(model_type, tower, config)
-    _check_complete(found, family, spec)
+    _check_complete(found, family, tower, tensors, spec)
     patch = _side(config.patch_size)
     input_spec = input_spec_of(folder, family, _side(config.image_size), image_size)
     if input_spec.size % patch:
@@ -194,8 +195,11 @@ def _folder(name: str, spec: str) -> Path:
             f"config.json and a model.safetensors in it."
         )
     config = hub.find_file(name, ["config.json"], spec=spec)
+    # Before the weights, which take longest: stopped then, all but they is there.
+    hub.fetch_if_there(name, PREPROCESSOR)
+    if not (config.parent / PREPROCESSOR).exists():
+        hub.fetch_if_there(name, PROCESSOR)
     hub.find_weights(name, spec=spec)
-    hub.fetch_if_there(name, "preprocessor_config.json")
     return config.parent
 
 
@@ -245,17 +249,44 @@ def _with_weights(
     return tower, found
 
 
-def _check_complete(found: dict[str, Any], family: Family, spec: str) -> None:
+def _check_complete(
+    found: dict[str, Any], family: Family, tower: Any, tensors: Mapping[str, Tensor], spec: str
+) -> None:
     missing = [k for k in found["missing_keys"] if not re.fullmatch(family.fresh, k)]
     strangers = [k for k in found["unexpected_keys"] if not LEFT_OVER.fullmatch(k)]
-    faults = [f"in the file only: {key}" for key in sorted(strangers)]
-    faults += [f"in the model only: {key}" for key in sorted(missing)]
-    faults += [
-        f"{key} is {tuple(held)} in the file and {tuple(wanted)} in the model"
-        for key, held, wanted in sorted(found["mismatched_keys"])
-    ]
-    if faults:
-        raise InputError(f"{spec} does not fit its own config.json:\n  " + "\n  ".join(faults))
+    mismatched = {key: tuple(shape) for key, shape, _ in found["mismatched_keys"]}
+    if not (missing or strangers or mismatched):
+        return
+    given, wanted = shapes_of(tensors), shapes_of(tower.state_dict())
+    own = _own_names(tower, tensors)
+    names = [own.get(key, key) for key in strangers]
+    faults = differences(
+        {**{name: given.get(name) for name in names}, **mismatched},
+        {key: wanted[key] for key in (*missing, *mismatched)},
+    )
+    sizes = sizes_of({k: given[name] for k, name in own.items() if not LEFT_OVER.fullmatch(k)})
+    advice = f"The file is of a network {sizes}; its config.json of one {sizes_of(wanted)}."
+    differ = sizes is not None and sizes != sizes_of(wanted)
+    raise misfit(f"{spec} does not fit its own config.json", faults, advice if differ else "")
+
+
+def _own_names(tower: Any, names: Iterable[str]) -> dict[str, str]:
+    """What transformers makes of the names in a file, in its lists of keys -> those names."""
+    try:
+        from transformers.conversion_mapping import get_model_conversion_mapping
+        from transformers.core_model_loading import (
+            WeightConverter,
+            WeightRenaming,
+            rename_source_key,
+        )
+
+        rules = get_model_conversion_mapping(tower)
+        renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
+        converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
+        how = renamings, converters, tower.base_model_prefix, tower.state_dict()
+        return {rename_source_key(name, *how)[0]: name for name in names}
+    except (ImportError, TypeError):  # another version: strangers are listed as they came
+        return {name: name for name in names}
 
 
 @contextmanager

@@ -1,8 +1,7 @@
-"""How a model of transformers wants its images: ``preprocessor_config.json`` as an InputSpec."""
+"""How a model of transformers wants its images: its processor's file as an InputSpec."""
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,11 @@ from typing import Any
 from lacvit.backbones.hf_families import Family
 from lacvit.errors import InputError
 from lacvit.input_spec import Fit, InputSpec, Interpolation
+from lacvit.run_folder import read_json
 
+PREPROCESSOR = "preprocessor_config.json"
+PROCESSOR = "processor_config.json"  # of transformers 5: the image processor is a part of it
+NESTED = "image_processor"
 # Pillow's numbers of the kernels, in which the files speak. Others are near to bicubic.
 KERNELS: dict[int, Interpolation] = {2: "bilinear", 3: "bicubic"}
 # Older files give one number as the size. These processors mean the shorter side by it.
@@ -23,8 +26,9 @@ def input_spec_of(folder: Path, family: Family, native: int, image_size: int | N
     """What the processor of a model does to an image.
 
     Args:
-        folder: of the model; without ``preprocessor_config.json`` the family's usual preparation
-            is taken, and said in the log.
+        folder: of the model; without ``processor_config.json`` that has an image processor in it,
+            and without ``preprocessor_config.json``, the family's usual preparation is taken, and
+            said in the log.
         family: of the model.
         native: the input size that its configuration names.
         image_size: another size that is wanted.
@@ -32,16 +36,15 @@ def input_spec_of(folder: Path, family: Family, native: int, image_size: int | N
     Raises:
         InputError: the file is damaged.
     """
-    path = folder / "preprocessor_config.json"
     usual = family.preparation
-    if not path.exists():
-        _log.warning("%s has no %s; images are prepared as usual.", folder, path.name)
+    path, written = _processor(folder)
+    if written is None:
+        _log.warning("%s has no %s; images are prepared as usual.", folder, PREPROCESSOR)
         return InputSpec(
             size=image_size or native, mean=usual.mean, std=usual.std, fit=usual.fit,
             interpolation=usual.interpolation, crop_fraction=usual.crop_fraction,
         )  # fmt: skip
     try:
-        written: dict[str, Any] = json.loads(path.read_text())
         size, fraction, fit = _geometry(written, native)
         plain = not written.get("do_normalize", True)
         return InputSpec(
@@ -52,8 +55,18 @@ def input_spec_of(folder: Path, family: Family, native: int, image_size: int | N
             crop_fraction=fraction,
             fit=fit,
         )
-    except (ValueError, TypeError, KeyError) as error:  # of JSON, and of pydantic
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
+
+
+def _processor(folder: Path) -> tuple[Path, dict[str, Any] | None]:
+    """What the folder says of its image processor, and where; as transformers looks for it."""
+    path = folder / PROCESSOR
+    whole = read_json(path) if path.exists() else {}
+    if isinstance(whole, dict) and NESTED in whole:
+        return path, whole[NESTED]
+    path = folder / PREPROCESSOR
+    return path, read_json(path) if path.exists() else None
 
 
 def _geometry(written: dict[str, Any], native: int) -> tuple[int, float, Fit]:

@@ -58,12 +58,13 @@ def inspect_checkpoint(path: str | Path, *, format: str | None = None) -> Checkp
         alike = f"might be {' or '.join(candidates(file))}" if candidates(file) else "unknown"
         return report.model_copy(update={"evidence": found or alike})
     reading = read_as(file, format)
+    evidence = f"{reading.evidence}. {reading.advice}" if reading.advice else reading.evidence
     told = report.model_copy(
         update={
             "format": reading.format,
-            "evidence": reading.evidence,
+            "evidence": evidence,
             "left_over": reading.renamed.left_over,
-            "unknown": reading.renamed.strangers,
+            "unknown": tuple(reading.renamed.strangers),
         }
     )
     try:

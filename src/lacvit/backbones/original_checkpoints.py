@@ -17,6 +17,7 @@ from lacvit.backbones import timm_models
 from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
 from lacvit.backbones.checkpoint_files import CheckpointFile, read_checkpoint
 from lacvit.backbones.formats import FIRST_TABLE, FORMATS, HALF, IMAGENET, SHARED, Format, Renamed
+from lacvit.backbones.key_differences import differences, misfit, shapes_of
 from lacvit.backbones.positions import (
     SMALLEST_GRID,
     bicubic_antialiased,
@@ -39,7 +40,8 @@ def load(path_and_options: str, *, image_size: int | None, pool: Pool | None = N
     Raises:
         InputError: no such file, nothing recognised in it, it would run code, a tensor without a
             place or a place without a tensor, an unknown option, a size that the patches do not
-            divide, a way to pool that the file has no weights for.
+            divide, a way to pool that the file has no weights for, a format that the file's keys
+            or arguments speak against.
     """
     path, options = split_options(path_and_options)
     file = read_checkpoint(path)
@@ -134,11 +136,12 @@ def _parts(weights: Mapping[str, Tensor], shape: Shape, format_: Format) -> dict
             "init_values": 0.1 if "blocks.0.gamma_1" in weights else None,
         }
     registers = weights.get("reg_token")
+    scaled = "blocks.0.ls1.gamma" in weights or "blocks.#.ls1.gamma" in format_.needs
     return {
         "reg_tokens": 0 if registers is None else registers.shape[1],
         "no_embed_class": registers is not None or shape.prefix == 0,
         "qkv_bias": "blocks.0.attn.qkv.bias" in weights,
-        "init_values": 1e-5 if "blocks.0.ls1.gamma" in weights else None,
+        "init_values": 1e-5 if scaled else None,
     }
 
 
@@ -199,34 +202,23 @@ def _complete(
 ) -> dict[str, Tensor]:
     """Exactly the tensors of the architecture, or a list of what differs."""
     format_, renamed = FORMATS[reading.format], reading.renamed
-    with torch.device("meta"):
-        shapes = timm_models.shapes(architecture)
+    shapes = timm_models.shapes(architecture)
     spare = NORMS if format_.fresh_norm else set()
     used = {key: tensor for key, tensor in weights.items() if key in shapes or key not in spare}
     if format_.fresh_norm and "fc_norm.weight" in shapes and not used.keys() & _FRESH:
         used |= {key: torch.full(shapes[key], value) for key, value in _FRESH.items()}
-    strangers = {key: file.tensors.get(key) for key in renamed.strangers}
-    strangers |= {key: used[key] for key in used if key not in shapes}
-    faults = [f"in the file only: {key} {_shape_of(tensor)}" for key, tensor in strangers.items()]
-    faults += [f"in the model only: {k} {tuple(shapes[k])}" for k in shapes if k not in used]
-    faults += [
-        f"{key} is {tuple(used[key].shape)} in the file and {tuple(shape)} in the model"
-        for key, shape in shapes.items()
-        if key in used and used[key].shape != shape
-    ]
+    faults = differences(shapes_of(renamed.strangers), {})  # under the file's own names
+    faults += differences(shapes_of(used), shapes)
     faults += [
         f"{key} is of {tensor.dtype}, which is no floating point"
         for key, tensor in renamed.weights.items()
         if not tensor.is_floating_point()
     ]
-    if faults:
-        listed = "\n  ".join(faults + ([reading.advice] if reading.advice else []))
-        raise InputError(f"{file.path} does not fit its format, {reading.format}:\n  {listed}")
+    if faults or reading.contradicted:
+        raise misfit(
+            f"{file.path} does not fit its format, {reading.format}", faults, reading.advice
+        )
     return used
 
 
 _FRESH = {"fc_norm.weight": 1.0, "fc_norm.bias": 0.0}
-
-
-def _shape_of(tensor: Tensor | None) -> tuple[int, ...] | str:
-    return tuple(tensor.shape) if tensor is not None else ""

@@ -19,6 +19,7 @@ from lacvit.backbones.formats import (
     FORMATS,
     SHARED,
     Renamed,
+    Sign,
     find_elsewhere,
     find_sign,
     rename,
@@ -36,6 +37,7 @@ class Reading:
     evidence: str  # what decided the format, for the user
     renamed: Renamed
     advice: str = ""  # where another format than the one asked for would fit
+    contradicted: bool = False  # whether that is sure, though all keys may find a place here
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,22 @@ def read_as(file: CheckpointFile, asked: str | None) -> Reading:
     if asked is None:
         assert sign is not None
         return Reading(sign.format, f"decided by {sign}", _renamed(file, sign.format))
-    advice = ""
-    if sign is not None and sign.format != asked:
-        advice = f"Its {sign} would fit {sign.format}: file:{file.path}?format={sign.format}"
-    return Reading(asked, "as asked for", _renamed(file, asked), advice)
+    return Reading(
+        asked,
+        "as asked for",
+        _renamed(file, asked),
+        advice=_what_fits(file, sign, asked),
+        contradicted=sign is not None and sign.sure and sign.format != asked,
+    )
+
+
+def _what_fits(file: CheckpointFile, sign: Sign | None, asked: str) -> str:
+    """The formats that a file's keys are those of, where the one asked for is none of them."""
+    fitting = candidates(file) if sign is None else [sign.format]
+    if asked in fitting or not fitting:
+        return ""
+    what = "keys" if sign is None else str(sign)
+    return f"Its {what} would fit {' or '.join(fitting)}: file:{file.path}?format={fitting[0]}"
 
 
 def _renamed(file: CheckpointFile, name: str) -> Renamed:

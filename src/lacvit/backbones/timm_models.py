@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -17,7 +17,8 @@ from torch import nn
 from lacvit.backbones import hub
 from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
 from lacvit.backbones.checkpoint_files import CheckpointFile, read_checkpoint
-from lacvit.backbones.timm_sources import TimmSource, find, nearest
+from lacvit.backbones.key_differences import Shapes, differences, misfit, shapes_of, sizes_of
+from lacvit.backbones.timm_sources import TimmSource, find, fitting, nearest
 from lacvit.backbones.torchvision_shim import ensure_torchvision
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
@@ -29,6 +30,9 @@ from timm.data.config import resolve_model_data_config  # noqa: E402
 
 __all__ = ["build", "licence", "load", "nearest", "shapes"]
 
+PATCHES = "patch_embed.proj.weight"
+# What timm raises where weights do not fit the network, or cannot be had.
+FAILURES = (OSError, RuntimeError, AttributeError, KeyError, ValueError)
 # Our names of the ways to pool -> timm's.
 POOLS: dict[Pool, str] = {"cls": "token", "mean": "avg", "attention": "map"}
 
@@ -83,59 +87,92 @@ def _create(
     overlay = dict(source.described)
     if file is not None:
         overlay |= {"state_dict": dict(file.tensors), "source": "timm"}
-    try:
-        # Some hybrids would fetch the weights of their first half by themselves, and hang.
-        alone = nullcontext() if file is None else hub.without_network()
-        with _strict(source.spec), alone:
-            network: nn.Module = timm.create_model(
-                source.name,
-                pretrained=True,
-                num_classes=0,
-                pretrained_cfg_overlay=overlay,
-                **arguments,
-            )
-    except TypeError as error:
-        if "img_size" not in arguments or "img_size" not in str(error):
-            raise
-        raise InputError(
-            f"{source.spec} takes no other input size: leave --image-size out."
-        ) from None
-    except (OSError, RuntimeError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{source.spec} could not be loaded: {said}") from error
+    # Some hybrids would fetch the weights of their first half by themselves, and hang.
+    alone = nullcontext() if file is None else hub.without_network()
+    with _listening() as misfits:
+        try:
+            with alone:
+                network: nn.Module = timm.create_model(
+                    source.name,
+                    pretrained=True,
+                    num_classes=0,
+                    pretrained_cfg_overlay=overlay,
+                    **arguments,
+                )
+        except TypeError as error:
+            if "img_size" not in arguments or "img_size" not in str(error):
+                raise
+            raise InputError(
+                f"{source.spec} takes no other input size: leave --image-size out."
+            ) from None
+        except FAILURES as error:
+            if misfits:
+                raise _refusal(source, file, *misfits[-1]) from None
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            advice = ""
+            with suppress(*FAILURES):  # a filter of timm's may have met another depth or width
+                advice = _other_sizes(source, file, _shapes(source.name, arguments))
+            text = f"{source.spec} could not be loaded: {said}"
+            raise InputError(f"{text.rstrip('.')}. {advice}" if advice else text) from error
+    if file is not None and source.described:  # timm would resample patches of another size
+        wanted = shapes_of(network.state_dict())
+        patches = shapes_of(file.tensors).get(PATCHES, ())
+        if len(patches) == 4 and patches != wanted.get(PATCHES, patches):
+            misfits.append((wanted | {PATCHES: patches}, wanted))
+    if misfits:
+        raise _refusal(source, file, *misfits[-1])
     described: Any = network.pretrained_cfg
     described["state_dict"] = None  # it would keep a second copy of the weights
     return network
 
 
+def _refusal(
+    source: TimmSource, file: CheckpointFile | None, given: Shapes, wanted: Shapes
+) -> InputError:
+    return misfit(
+        f"{source.spec} does not fit its architecture, {source.name}",
+        differences(given, wanted),
+        _other_sizes(source, file, wanted),
+    )
+
+
+def _other_sizes(source: TimmSource, file: CheckpointFile | None, wanted: Shapes) -> str:
+    """The file's sizes beside those of its architecture, and which of timm's has them."""
+    sizes = sizes_of({} if file is None else shapes_of(file.tensors))
+    if sizes is None or sizes == sizes_of(wanted):
+        return ""
+    text = f"The file is of a network {sizes}; this architecture is {sizes_of(wanted)}."
+    near = fitting(source.name, sizes)
+    return f"{text} {near} would fit." if near else text
+
+
 @contextmanager
-def _strict(spec: str) -> Iterator[None]:
-    """Refuse what timm only logs: weights without a place, and places without weights.
+def _listening() -> Iterator[list[tuple[Shapes, Shapes]]]:
+    """What timm loads that does not fit: shapes of the tensors, its filters passed, and wanted.
 
-    timm loads leniently whenever the classifier is dropped, which is always here.
+    timm loads leniently whenever the classifier is dropped, which is always here, and says what
+    found no place in its log alone, where it is not needed any more.
     """
-    said: list[str] = []
+    misfits: list[tuple[Shapes, Shapes]] = []
+    load = nn.Module.load_state_dict
 
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if "keys (" in record.getMessage():
-                said.append(record.getMessage())
+    def listen(self: nn.Module, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+        misfits.append((shapes_of(state_dict), shapes_of(self.state_dict())))
+        result = load(self, state_dict, *args, **kwargs)
+        if not any(result):  # torch forgives some differences, such as a counter of a norm
+            misfits.pop()
+        return result
 
     logger = logging.getLogger("timm.models._builder")
-    listener, level = Listener(), logger.level
-    logger.addHandler(listener)
-    logger.setLevel(logging.INFO)
-    propagates, logger.propagate = logger.propagate, False
+    silent, logger.disabled = logger.disabled, True
+    nn.Module.load_state_dict = listen  # type: ignore[method-assign]
     try:
         with warnings.catch_warnings():  # of timm's own code, about which a user can do nothing
             warnings.simplefilter("ignore", UserWarning)
-            yield
+            yield misfits
     finally:
-        logger.removeHandler(listener)
-        logger.setLevel(level)
-        logger.propagate = propagates
-    if said:
-        raise InputError(f"{spec} does not fit its architecture: {' '.join(said)}")
+        nn.Module.load_state_dict = load  # type: ignore[method-assign]
+        logger.disabled = silent
 
 
 def _check_multiple(source: TimmSource, image_size: int) -> None:
@@ -210,8 +247,14 @@ def _parts(network: nn.Module, spec: str) -> tuple[list[nn.Module], list[nn.Modu
     return blocks, [children[name] for name in names[names.index(trunk) + 1 :]]
 
 
-def shapes(architecture: Architecture) -> dict[str, torch.Size]:
+def shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """The shape of every parameter and buffer of an architecture, by its key."""
-    arguments = {k: v for k, v in architecture.arguments.items() if k != "pool"}
-    network = timm.create_model(architecture.name, num_classes=0, **arguments)
-    return {key: tensor.shape for key, tensor in network.state_dict().items()}
+    return _shapes(
+        architecture.name, {k: v for k, v in architecture.arguments.items() if k != "pool"}
+    )
+
+
+def _shapes(name: str, arguments: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        network = timm.create_model(name, num_classes=0, **arguments)
+    return shapes_of(network.state_dict())

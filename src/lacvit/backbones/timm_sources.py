@@ -7,6 +7,7 @@ the file that they are in.
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from lacvit.backbones import hub
+from lacvit.backbones.key_differences import Sizes, shapes_of, sizes_of
 from lacvit.backbones.torchvision_shim import ensure_torchvision
 from lacvit.errors import InputError
 
@@ -24,6 +26,11 @@ from timm.models._hub import load_model_config_from_path  # noqa: E402
 
 HUB = "hf-hub:"
 FILES = ("model.safetensors", "pytorch_model.bin")
+# What differs between the names of one family: the size, that of a patch, that of the images.
+SIZE_WORDS = re.compile(
+    r"(?<=_)(xsmall|tiny|little|small|medium|base|large|huge|giant|gigantic|so\d+m)(?=_)"
+    r"|(?<=_patch)\d+|(?<=_)\d{3}$"
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,23 @@ def nearest(name: str) -> list[str]:
     if bare in tags:
         return difflib.get_close_matches(name, tags[bare], n=3, cutoff=0.0)
     return [min(tags[near]) for near in difflib.get_close_matches(bare, tags, n=3)]
+
+
+def fitting(name: str, sizes: Sizes) -> str | None:
+    """The first of timm's names that differs from ``name`` in size alone and has these sizes.
+
+    Those of one family and one size of patch are few, and built without memory: 0.2 s each.
+    """
+    family = SIZE_WORDS.sub("#", name.split(".")[0])
+    for near in timm.list_models():
+        cuts = re.search(r"patch(\d+)", near)
+        if SIZE_WORDS.sub("#", near) != family or (cuts and int(cuts[1]) != sizes.patch):
+            continue
+        with torch.device("meta"):
+            network = timm.create_model(near, num_classes=0)
+        if sizes_of(shapes_of(network.state_dict())) == sizes:
+            return near
+    return None
 
 
 def repository_of(name: str) -> tuple[str, str] | None:
