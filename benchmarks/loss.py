@@ -369,21 +369,21 @@ def main() -> None:
         print(json.dumps(answer(json.loads(options.request))))
         return
     bench = Bench(options)
-    cases = {"cpu": cpu_cases, "cuda": cuda_cases}[options.device]
-    for case in QUICK if options.quick else BARS if options.bars else cases():
-        bench.run(case)
-    for case in () if options.quick else LARGE[options.device]:
-        bench.run(case, peers=False)
-    for text in verdicts(bench.rows):
-        print(text)
     on_gpu = options.device == "cuda"
     device = torch.cuda.get_device_name() if on_gpu else device_name()
     where = {"device": device, "threads": torch.get_num_threads()}
     where |= {"torch": torch.__version__, "commit": commit()}
-    print(*(f"{name} {value}" for name, value in where.items()), sep=", ")
     output = options.output or (None if options.quick else RESULTS)
-    if output:
-        write(output, bench.rows, where)
+    cases = {"cpu": cpu_cases, "cuda": cuda_cases}[options.device]
+    chosen = QUICK if options.quick else BARS if options.bars else tuple(cases())
+    large = () if options.quick else LARGE[options.device]
+    for case in chosen + large:
+        bench.run(case, peers=case in chosen)
+        if output:  # after each case, so that nothing is lost
+            write(output, bench.rows, where)
+    for text in verdicts(bench.rows):
+        print(text)
+    print(*(f"{name} {value}" for name, value in where.items()), sep=", ")
 
 
 if __name__ == "__main__":
