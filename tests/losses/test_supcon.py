@@ -321,7 +321,7 @@ class LargestTensor(torch.utils._python_dispatch.TorchDispatchMode):
 
 
 def test_tiled_never_makes_a_tensor_larger_than_its_input(small_tiles, monkeypatch):
-    monkeypatch.setattr(tiled, "KEPT_BYTES", 4 * 60 * 8)
+    monkeypatch.setattr(tiled, "KEPT_BYTES", 4 * (60 * 8 - 16))
     z, labels = batch(n=60, d=8, dtype=torch.float32)
     z.requires_grad_()
     with LargestTensor() as largest:
