@@ -251,7 +251,6 @@ class Bench:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.device: str = options.device
-        self.rates: dict[tuple[int, str, int], dict[str, float]] = {}
         self.rows: list[dict[str, Any]] = []
         named = {"supcontrast": options.supcontrast, "released": options.released}
         self.paths = {name: str(path) for name, path in named.items() if path}
@@ -261,8 +260,8 @@ class Bench:
 
     def run(self, case: Case, peers: bool = True) -> None:
         mine = [self.measured(case, name) for name in self.ours()]
-        theirs = [self.measured(case, n) for n in ["pytorch-metric-learning", *self.paths] if peers]
         floor = floor_ms(case, self.rates_for(case))
+        theirs = [self.measured(case, n) for n in ["pytorch-metric-learning", *self.paths] if peers]
         done = [row for row in mine if "milliseconds" in row]
         for row in mine + theirs:
             row["floor_ms"] = floor
@@ -289,13 +288,11 @@ class Bench:
         return {**row, **found, "load": f"{os.getloadavg()[0]:.1f}"}
 
     def rates_for(self, case: Case) -> dict[str, float]:
+        """Measured beside each case: the rate moves with the machine's other guests."""
         on_gpu = self.device == "cuda"
         tile = 8192 if on_gpu else min(tiled.TILE, case.n)
-        key = (case.d, case.dtype if on_gpu else "float32", tile)
-        if key not in self.rates:
-            request = {"products": key, "device": self.device}
-            self.rates[key] = in_a_fresh_process(request)
-        return self.rates[key]
+        products = (case.d, case.dtype if on_gpu else "float32", tile)
+        return in_a_fresh_process({"products": products, "device": self.device})
 
 
 def line(row: dict[str, Any]) -> str:
@@ -354,6 +351,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a minute's version; writes nothing")
     parser.add_argument("--bars", action="store_true", help="the cases that have a bar")
+    parser.add_argument("--rows", help="only these N, such as 1024,4096")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--supcontrast", type=Path, help="folder with SupContrast's losses.py")
     parser.add_argument("--released", type=Path, help="folder with LaCViT's utils/losses.py")
@@ -377,7 +375,10 @@ def main() -> None:
     cases = {"cpu": cpu_cases, "cuda": cuda_cases}[options.device]
     chosen = QUICK if options.quick else BARS if options.bars else tuple(cases())
     large = () if options.quick else LARGE[options.device]
+    wanted = set(map(int, options.rows.split(","))) if options.rows else None
     for case in chosen + large:
+        if wanted is not None and case.n not in wanted:
+            continue
         bench.run(case, peers=case in chosen)
         if output:  # after each case, so that nothing is lost
             write(output, bench.rows, where)
