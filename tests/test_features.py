@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lacvit import features
 from lacvit.backbones import Architecture, Backbone, Origin
 from lacvit.errors import InputError
 from lacvit.features import encode
@@ -42,16 +43,28 @@ IMAGES = torch.randn(7, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 @pytest.mark.parametrize("training", [True, False])
 def test_features_come_in_order_whatever_the_batches(batch: int, training: bool) -> None:
     model = backbone().train(training)
-    features = encode(model, IMAGES.split(batch))
-    np.testing.assert_array_equal(features, IMAGES.mean((2, 3)).numpy())
-    assert features.dtype == np.float32
+    found = encode(model, IMAGES.split(batch))
+    np.testing.assert_array_equal(found, IMAGES.mean((2, 3)).numpy())
+    assert found.dtype == np.float32
     assert model.training is training
     assert model.encoder.dropout.training is training  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(("pixels", "parts"), [(40, [2, 2, 2, 1]), (1, [1] * 7), (10**6, [7])])
+def test_on_a_processor_large_images_pass_some_at_a_time(
+    pixels: int, parts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "PIXELS_ON_A_PROCESSOR", pixels)
+    model, seen = backbone(), []
+    model.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
+    found = encode(model, [IMAGES])
+    np.testing.assert_array_equal(found, IMAGES.mean((2, 3)).numpy())
+    assert seen == parts
+
+
 def test_features_are_float32_whatever_the_precision() -> None:
-    features = encode(backbone(), [IMAGES], precision="bf16")
-    assert features.dtype == np.float32
+    found = encode(backbone(), [IMAGES], precision="bf16")
+    assert found.dtype == np.float32
 
 
 def test_no_images_give_no_rows() -> None:

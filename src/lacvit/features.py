@@ -15,6 +15,10 @@ from lacvit.backbones.backbone import Backbone
 from lacvit.devices import Precision, autocast
 from lacvit.errors import Diverged
 
+# Of the images of one forward pass on a processor: what goes through the network then stays in its
+# caches. ViT-S at 224 pixels, two cores: 256 images in 19 s so, in 22 s all at once.
+PIXELS_ON_A_PROCESSOR = 2**20
+
 
 @torch.no_grad()
 def encode(
@@ -24,7 +28,7 @@ def encode(
 
     Args:
         backbone: on the device of the batches; its mode is restored afterwards.
-        batches: normalised float images (B, 3, S, S).
+        batches: normalised float images (B, 3, S, S); on a processor, large ones pass by parts.
         precision: of the forward pass; the features are float32 whatever it is.
 
     Returns:
@@ -38,8 +42,9 @@ def encode(
     features = []
     try:
         for images_B3SS in batches:
-            with autocast(images_B3SS.device, precision):
-                features.append(backbone(images_B3SS).float().cpu())
+            for part_B3SS in images_B3SS.split(_at_once(images_B3SS)):
+                with autocast(part_B3SS.device, precision):
+                    features.append(backbone(part_B3SS).float().cpu())
     finally:
         backbone.train(was_training)
     if not features:
@@ -54,3 +59,10 @@ def encode(
             f"use a lower --lr, or --set precision=fp32."
         )
     return features_ND.numpy()
+
+
+def _at_once(images_B3SS: Tensor) -> int:
+    """Images of one forward pass."""
+    if images_B3SS.device.type != "cpu":
+        return max(1, len(images_B3SS))
+    return max(1, PIXELS_ON_A_PROCESSOR // images_B3SS.shape[2:].numel())

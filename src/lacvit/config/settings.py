@@ -221,7 +221,7 @@ class HeadSettings(Settings):
 class EvaluationSettings(Settings):
     """What is measured, and how."""
 
-    batch_size: int = Field(256, ge=1, description="images a forward pass")
+    batch_size: int = Field(256, ge=1, description="images a forward pass, at most")
     knn_k: int = Field(20, ge=1, description="neighbours of the k-NN accuracy")
     extended: bool = Field(False, description="geometry.json: every measure, not the usual ones")
 
