@@ -88,6 +88,9 @@ def compare(
     once a run, at its end, and chooses nothing. A comparison that was stopped goes on by the same
     command, and a run that has ended is never repeated.
 
+    Every head is fitted on training images alone. lacvit train adds the validation images where
+    no method is named; --set head.fit_on=all does so here, for each method that can.
+
     First thoughts: lacvit compare photos/ --dry-run. The whole: lacvit compare photos/ --seeds 5
     --trials 4 --pick, then lacvit predict comparisons/photos IMAGE...
     """
