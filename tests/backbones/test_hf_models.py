@@ -285,54 +285,6 @@ def test_models_that_transformers_cannot_build_are_refused(
     assert said in refusal(tmp_path)
 
 
-class Malicious:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
-
-
-def test_a_pickle_that_would_run_code_is_refused_and_nothing_runs(tmp_path: Path) -> None:
-    folder = save(TINY["vit"].make(), tmp_path / "vit")
-    (folder / "model.safetensors").unlink()
-    path = folder / "pytorch_model.bin"
-    torch.save({"layernorm.weight": Malicious(tmp_path / "ran")}, path)
-    text = refusal(folder)
-    assert text.startswith(f"{path} would run code when loaded (it needs ")
-    assert "PosixPath" in text
-    assert "Nothing was run. Save its tensors as safetensors where you trust it" in text
-    assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-@pytest.mark.parametrize(
-    ("content", "found"),
-    [
-        (lambda whole: b"<html><title>Log in</title>", "a web page titled 'Log in'."),
-        (lambda whole: b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
-        (lambda whole: b"", "an empty file."),
-        (lambda whole: whole[: len(whole) // 2], "cut short"),
-    ],
-    ids=["page", "pointer", "empty", "cut"],
-)
-def test_weights_that_are_no_whole_file_are_named(
-    content: Any, found: str, name: str, tmp_path: Path
-) -> None:
-    folder = save(TINY["vit"].make(), tmp_path / "vit")
-    whole = folder / "model.safetensors"
-    if name != whole.name:
-        torch.save(load_file(whole), folder / name)
-        whole.unlink()
-    (folder / name).write_bytes(content((folder / name).read_bytes()))
-    text = refusal(folder)
-    assert text.startswith(f"{folder / name} is no whole checkpoint of torch, safetensors or NumPy")
-    assert found in text
-    assert text.endswith("Fetch it again, and compare its size or sha256.")
-
-
 def test_weights_in_parts_are_read_and_a_missing_part_is_named(tmp_path: Path) -> None:
     model = TINY["vit"].make(add_pooling_layer=False)
     model.save_pretrained(tmp_path, max_shard_size=4000)

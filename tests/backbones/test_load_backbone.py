@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lacvit import backbones
@@ -390,32 +390,6 @@ def test_damaged_timm_weights_are_refused(content: str, found: str, hub_cache: P
     )
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-@pytest.mark.parametrize(
-    ("content", "found"),
-    [
-        (lambda whole: b"<html><title>Log in</title>", "a web page titled 'Log in'."),
-        (lambda whole: b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
-        (lambda whole: b"", "an empty file."),
-        (lambda whole: whole[: len(whole) // 2], "cut short"),
-    ],
-    ids=["page", "pointer", "empty", "cut"],
-)
-def test_weights_of_a_timm_folder_that_are_no_whole_file_are_named(
-    content: Any, found: str, name: str, tmp_path: Path
-) -> None:
-    folder = timm_folder(tmp_path, "vit_tiny_patch16_224", PLAIN, **PLAIN)
-    whole = folder / "model.safetensors"
-    if name != whole.name:
-        torch.save(load_file(whole), folder / name)
-        whole.unlink()
-    (folder / name).write_bytes(content((folder / name).read_bytes()))
-    text = refusal(f"timm:{folder}")
-    assert text.startswith(f"{folder / name} is no whole checkpoint of torch, safetensors or NumPy")
-    assert found in text
-    assert text.endswith("Fetch it again, and compare its size or sha256.")
-
-
 @pytest.mark.parametrize(
     ("files", "said"),
     [
@@ -539,26 +513,6 @@ def test_nobody_pays_for_transformers_or_peft_unasked() -> None:
         if path.name != "hf_models.py":
             assert "transformers" not in {name.split(".")[0] for name in named}, path
         assert not {name for name in named if name.startswith("lacvit.backbones.hf_models")}, path
-
-
-class Malicious:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
-
-
-def test_a_pickle_of_timm_that_would_run_code_is_refused_and_nothing_runs(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"architecture": "test_vit", "pretrained_cfg": {}}')
-    path = tmp_path / "pytorch_model.bin"
-    torch.save({"norm.weight": Malicious(tmp_path / "ran")}, path)
-    text = refusal(f"timm:{tmp_path}")
-    assert text.startswith(f"{path} would run code when loaded (it needs ")
-    assert "Nothing was run." in text
-    assert not (tmp_path / "ran").exists()
 
 
 def test_a_safetensors_file_is_known_whatever_its_first_byte(tmp_path: Path) -> None:
