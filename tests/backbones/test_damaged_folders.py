@@ -22,7 +22,7 @@ def hf_folder(folder: Path) -> Path:
 def timm_folder(folder: Path) -> Path:
     sizes = {"embed_dim": 16, "depth": 1, "num_heads": 2, "img_size": 16, "patch_size": 8}
     network = timm_models.timm.create_model("vit_tiny_patch16_224", num_classes=3, **sizes)
-    timm_models.timm.models.save_for_hf(network, folder, model_args=sizes)
+    timm_models.timm.models.save_for_hf(network, folder, model_args=sizes, safe_serialization=True)
     return folder
 
 
