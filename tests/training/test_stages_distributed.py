@@ -161,7 +161,7 @@ def exchanged(group: Group) -> dict[str, Any]:
     failures = {}
     for name, work in {
         "main": lambda: from_main(lambda: 1 / 0, group),
-        "last": lambda: together(lambda: 1 // (rank - size_of(group) + 1), group),
+        "last": lambda: together(lambda: 1 / (rank - size_of(group) + 1), group),
         "both": lambda: together(lambda: refuse(rank), group),
     }.items():
         try:
