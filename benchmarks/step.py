@@ -188,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute's version")
     quick = parser.parse_args().quick
-    rows = step_rows(rounds=5 if quick else 25)
+    rows = step_rows(rounds=5 if quick else 60)
     pico = load_backbone("pico")
     rows += head_rows(pico, "pico", 512 if quick else 1797, 2 if quick else 8, rounds=3)
     rows += head_rows(vit_small(), "ViT-S", 64 if quick else 256, live_epochs=1, rounds=1)
