@@ -158,7 +158,7 @@ def _class_sums(z_ND: Tensor, class_index_N: Tensor, n_classes: int) -> tuple[Te
     sum_KD = z_ND.new_zeros(n_classes, z_ND.shape[1], dtype=wide)
     square_K = z_ND.new_zeros(n_classes, dtype=wide)
     for rows in _runs(len(z_ND)):
-        z_RD = z_ND[rows].to(wide)
+        z_RD = z_ND[rows].to(wide, copy=True)
         sum_KD.index_add_(0, class_index_N[rows], z_RD)
-        square_K.index_add_(0, class_index_N[rows], z_RD.square().sum(dim=1))
+        square_K.index_add_(0, class_index_N[rows], z_RD.square_().sum(dim=1))
     return sum_KD, squared_lengths(sum_KD) - square_K
