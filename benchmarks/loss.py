@@ -9,7 +9,7 @@ the `test` extra, and two repositories that are read from where they lie: SupCon
 and the released LaCViT code's utils/losses.py. Without their paths they are left out.
 
 Every figure comes from a process of its own: one call to warm up, during which the growth of the
-resident memory is taken (from /proc: Linux only), then the median of 3 to 9 calls. Rows are unit
+resident memory is taken (from /proc: Linux only), then the median of 3 to 99 calls. Rows are unit
 vectors, two views of N/2 images; peers get them normalised, lacvit normalises them again. The
 number of classes is varied at 128 dimensions in float32, and is 100 elsewhere. A peer that would
 need more memory than --memory-gb is skipped, and its row says so.
@@ -47,7 +47,7 @@ from lacvit.losses import supcon_loss, tiled
 
 RESULTS = Path(__file__).parent / "results" / "loss.csv"
 TEMPERATURE = 0.1
-ROUNDS, AT_LEAST, ENOUGH_SECONDS = 9, 3, 4.0
+ROUNDS, AT_LEAST, ENOUGH_SECONDS = 99, 3, 4.0
 # Matrices of N x N in float32 that a peer holds at its peak, forward and backward, as measured.
 HELD = {"pytorch-metric-learning": 11, "supcontrast": 8, "released": 8}
 # At D = 128, float32, forward and backward: times the speed of the fastest peer.
