@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from run_folders import make_thumbnails
 
-from compared_runs import judged, made_up
+from compared_runs import judged, made_up, write_run
+from lacvit.comparison.answers import read_answers
+from lacvit.comparison.judge import judge
+from lacvit.comparison.plan import Cell, PlannedRun, Request
 from lacvit.errors import InputError
 from lacvit.report import write_comparison_report
 from lacvit.report.compared import Answers, changes, class_gains
@@ -70,6 +73,25 @@ def test_the_page_says_the_answer_and_shows_what_changed(folder: Path) -> None:
 def test_without_its_data_the_page_says_why_there_are_no_pictures(folder: Path) -> None:
     page = write_comparison_report(folder).read_text()
     assert "The images themselves cannot be shown: " in page
+
+
+@pytest.mark.parametrize("ended", [6, 5, 4, 3, 1])
+def test_two_numbers_of_images_a_class_have_a_page_however_many_runs_ended(
+    tmp_path: Path, ended: int
+) -> None:
+    runs = []
+    for shots in (2, 5):
+        for method, correct_sn in made_up(SHARES, seeds=1).items():
+            place = tmp_path / "runs" / f"{method}-{shots}shots-s0"
+            run = PlannedRun(Cell("pico", shots), method, 0, None, place)
+            if len(runs) < ended:
+                write_run(run.folder, correct_sn[0])
+            runs.append((run, read_answers(run)))
+    request = Request(output=tmp_path, methods=tuple(SHARES), shots=(2, 5), seeds=1)
+    write_json(tmp_path / "comparison.json", judge(request, runs, "photos"))
+    page = write_comparison_report(tmp_path, make_thumbnails()).read_text()
+    assert ("Accuracy over labelled images a class" in page) == (ended > 3)
+    assert ("has not finished" in page) == (ended < 6)
 
 
 def test_a_folder_without_a_comparison_is_refused(tmp_path: Path) -> None:

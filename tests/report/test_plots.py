@@ -220,22 +220,40 @@ def test_the_last_value_stands_clear_of_its_curve(y, marks, below):
     assert (value.get_va() == "top") == below
 
 
-def test_names_beside_lines_do_not_overlap():
-    def cell(shots, *accuracies):
-        names = [f"method {number}" for number in range(len(accuracies))]
-        methods = [
-            {"method": name, "accuracy": value, "interval": [value - 0.1, value + 0.1]}
-            for name, value in zip(names, accuracies, strict=True)
-        ]
-        return {"shots": shots, "methods": methods}
+SHOTS_METHODS = ["method 0", "method 1", "method 2"]
 
-    cells = [cell(5, 0.5, 0.6, 0.7), cell(20, 0.8, 0.801, 0.9)]
+
+def shots_figure(*accuracies_by_cell):
+    """Accuracy over 5, 10, ... images a class; None is a method that has not ended there."""
+    cells = [
+        {
+            "shots": 5 * 2**place,
+            "methods": [
+                {"method": name, "accuracy": value, "interval": [value - 0.1, value + 0.1]}
+                for name, value in zip(SHOTS_METHODS, accuracies, strict=True)
+                if value is not None
+            ],
+        }
+        for place, accuracies in enumerate(accuracies_by_cell)
+    ]
     with theme.drawing():
-        figure = single(lambda axes: draw_over_shots(axes, cells), SHOTS_FRAME)
+        figure = single(lambda axes: draw_over_shots(axes, cells, SHOTS_METHODS), SHOTS_FRAME)
         figure.canvas.draw()
+    return figure
+
+
+def test_names_beside_lines_do_not_overlap():
+    figure = shots_figure([0.5, 0.6, 0.7], [0.8, 0.801, 0.9])
     boxes = [t.get_window_extent() for t in figure.axes[0].texts]
     assert len(boxes) == 3
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+def test_a_method_that_has_not_ended_everywhere_is_named_where_its_line_ends():
+    texts = shots_figure([0.2, None, 0.7], [0.5, None, None]).axes[0].texts
+    assert [text.get_text() for text in texts] == ["method 0", "method 2"]
+    assert [text.xy[1] for text in texts] == [50, 70]
+    assert [text.get_color() for text in texts] == [theme.class_colour(0), theme.class_colour(2)]
 
 
 def test_a_long_name_of_a_row_is_not_cut():

@@ -145,7 +145,9 @@ def differences(number: int, cell: Mapping[str, Any], margin: float) -> Markup |
     )
 
 
-def over_shots(cells: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:
+def over_shots(
+    cells: Sequence[Mapping[str, Any]], methods: Sequence[str]
+) -> list[tuple[str, Markup]]:
     """A plot for each backbone that was tried at two numbers of images a class or more."""
     plots = []
     for number, backbone in enumerate(dict.fromkeys(cell["backbone"] for cell in cells)):
@@ -155,7 +157,7 @@ def over_shots(cells: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:
         )
         if len(found) > 1:
             words = f"Accuracy@1 by labelled images a class, {backbone}: {_shots_words(found)}"
-            draw = partial(draw_over_shots, cells=found)
+            draw = partial(draw_over_shots, cells=found, methods=methods)
             plots.append((backbone, _svg(draw, SHOTS_FRAME, f"shots-{number}", words)))
     return plots
 

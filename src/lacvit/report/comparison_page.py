@@ -79,7 +79,7 @@ def write_comparison_report(folder: Path, thumbnails: Thumbnails | None = None) 
         "comparison": figures,
         "name": Path(figures["data"]).name or folder.resolve().name,
         "cells": cells,
-        "over_shots": over_shots(figures["cells"]),
+        "over_shots": over_shots(figures["cells"], figures["methods"]),
         "shots_rows": shots_rows(figures["cells"]),
         "names": {name: METHODS.get(name, name) for name in figures["methods"]},
         "classes": list(names),

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from lacvit.report.frames import Frame
-from lacvit.report.theme import class_colour, class_marker, light
+from lacvit.report.theme import class_colour, class_marker, light, method_dash
 from lacvit.report.words import display_width, points, shortened
 
 ROW = 0.34  # inches
@@ -68,28 +68,41 @@ def row_names(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"over {pair['against']}" for pair in pairs]
 
 
-def draw_over_shots(axes: Axes, cells: Sequence[Mapping[str, Any]]) -> None:
-    """A line a method over the images a class, with intervals; the cells are of one backbone."""
-    names = [method["method"] for method in cells[0]["methods"]]
-    for number, name in enumerate(names):
+def draw_over_shots(axes: Axes, cells: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> None:
+    """A line a method over the images a class, with intervals; the cells are of one backbone.
+
+    A method that has not ended everywhere has a shorter line, and its name stands by its end.
+
+    Args:
+        cells: in the order of their images a class.
+        methods: of the whole comparison: a method looks alike in each of its charts.
+    """
+    ends: dict[int, float] = {}  # the method's number -> where its line ends
+    for number, name in enumerate(methods):
         found = [
             (cell["shots"], method)
             for cell in cells
             for method in cell["methods"]
             if method["method"] == name
         ]
+        if not found:
+            continue
         x = [shots for shots, _ in found]
         y = [100 * method["accuracy"] for _, method in found]
+        ends[number] = y[-1]
         colour = class_colour(number)
-        axes.plot(x, y, color=colour, marker=class_marker(number), linewidth=1.6, markersize=5)
+        axes.plot(
+            x, y, color=colour, marker=class_marker(number), linestyle=method_dash(number),
+            linewidth=1.6, markersize=5,
+        )  # fmt: skip
         for shots, method in found:
             if method["interval"] is not None:
-                ends = [100 * end for end in method["interval"]]
-                axes.plot([shots, shots], ends, color=colour, linewidth=1, alpha=0.6)
-    last = [100 * method["accuracy"] for method in cells[-1]["methods"]]
-    for place, number in zip(_apart(last, axes.get_ylim()), range(len(names)), strict=True):
+                low_high = [100 * end for end in method["interval"]]
+                axes.plot([shots, shots], low_high, color=colour, linewidth=1, alpha=0.6)
+    places = _apart(list(ends.values()), axes.get_ylim())
+    for place, number in zip(places, ends, strict=True):
         axes.annotate(
-            shortened(names[number], 22), (1.03, place), xycoords=("axes fraction", "data"),
+            shortened(methods[number], 22), (1.03, place), xycoords=("axes fraction", "data"),
             va="center", color=class_colour(number), fontweight="bold",
         )  # fmt: skip
     axes.set_xscale("log")

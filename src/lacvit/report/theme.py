@@ -52,6 +52,8 @@ CLASS_COLOURS: tuple[tuple[str, str], ...] = (
 )
 # Shape says the class a second time; neighbours in the colour sequence differ in shape.
 CLASS_MARKERS = ("o", "^", "s")
+# The lines of a comparison's methods: after ten methods the colours come again with other dashes.
+METHOD_DASHES = ("-", "--", ":")
 
 # Fonts that hold what DejaVu lacks; whichever the machine has is used for the PNG files.
 # In the SVG, text stays text and the reader's browser chooses.
@@ -86,6 +88,10 @@ def class_colour(position: int) -> str:
 
 def class_marker(position: int) -> str:
     return CLASS_MARKERS[position % len(CLASS_MARKERS)]
+
+
+def method_dash(position: int) -> str:
+    return METHOD_DASHES[position % len(METHOD_DASHES)]
 
 
 def css_variables(scheme: int) -> dict[str, str]:
