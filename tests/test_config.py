@@ -106,10 +106,32 @@ def test_an_arms_overrides_beat_defaults_and_nothing_else(source: str) -> None:
 
 @pytest.mark.parametrize("name", list(ARMS))
 def test_every_override_of_every_arm_is_a_setting(name: str) -> None:
-    assert ARMS[name].overrides.keys() <= all_keys().keys()
+    own = {**ARMS[name].overrides, **ARMS[name].fixed}
+    assert own.keys() <= all_keys().keys()
     settings = make_settings(flags={"method": name})
-    for key, value in ARMS[name].overrides.items():
+    for key, value in own.items():
         assert flatten(settings.model_dump())[key] == value, key
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "other", "value"),
+    [
+        ("cross-entropy-paper", "views.jitter_probability", 0.8, 0.0),
+        ("cross-entropy-paper", "views.grey_probability", 0.2, 0.0),
+        ("knn", "head.solver", "sgd", "knn"),
+    ],
+)
+def test_what_an_arm_fixes_is_changed_by_nothing(
+    method: str, key: str, other: object, value: object
+) -> None:
+    assert flatten(make_settings(recipe={"method": method, key: other}).model_dump())[key] == value
+    make_settings(flags={"method": method}, assignments=[(key, value)])
+    text = (
+        f"{key} has no effect with --method {method}, where it is always {value}; "
+        "leave it out or choose another method."
+    )
+    assert refusal(flags={"method": method}, assignments=[(key, other)]) == text
+    assert refusal(flags={"method": method, key: other}) == text
 
 
 @pytest.mark.parametrize(
@@ -212,6 +234,7 @@ def test_a_value_out_of_range_is_refused(key: str, value: object, said: str) -> 
         ("joint", "cross_entropy.label_smoothing", 0.0, "whose stages are joint"),
         ("joint-refit", "contrastive.lr", 0.1, "whose stages are joint, head"),
         ("lacvit-finetune", "head.epochs", 5, "whose stages are contrastive, cross_entropy"),
+        ("cross-entropy-paper", "views.hue", 0.1, "whose views keep their colours"),
         ("linear-probe", "views.flip", 0.0, "which leaves the backbone as it is"),
         ("linear-probe", "backbone.trainable", "last-1", "which leaves the backbone as it is"),
         ("linear-probe", "backbone.drop_path", 0.1, "which leaves the backbone as it is"),

@@ -2,23 +2,26 @@
 
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 import original_files
-from lacvit import pipeline
-from lacvit.backbones import timm_models
+from lacvit import pipeline, planning
+from lacvit.backbones import load_backbone, timm_models
 from lacvit.cli.main import main
-from lacvit.config import make_settings, read_recipe
+from lacvit.config import flatten, make_settings, read_recipe
+from lacvit.data.batches import Batch, ViewPlan
 from lacvit.data.named_sets import NAMED_SETS
+from lacvit.training import contrastive, head
 from set_trees import TREES
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes" / "paper").glob("*.toml"))
 SETS = ("cifar10", "cifar100", "cub200", "flowers102", "oxford-pets")
+DROP_PATH = {"mae": 0.1, "simmim": 0.1, "data2vec": 0.2, "vit": 0.0}
 WIDTH = 192  # of the published sizes the smallest; the number of heads is known by it
 
 
@@ -112,8 +115,27 @@ def test_settings_are_the_published_ones(recipe: Path) -> None:
     assert (views.brightness, views.contrast, views.saturation, views.hue) == (0.4, 0.4, 0.4, 0.1)
     assert (views.jitter_probability, views.grey_probability) == (0.8, 0.2)
     assert (head.solver, head.features, head.epochs, head.lr) == ("sgd", "live", 100, 0.1)
-    drop_path = {"mae": 0.1, "simmim": 0.1, "data2vec": 0.2, "vit": 0.0}
-    assert settings.backbone.drop_path == drop_path[family_of(recipe)]
+    assert head.batch_size == 128
+    assert settings.precision == "fp32"
+    assert settings.backbone.drop_path == DROP_PATH[family_of(recipe)]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_the_weak_baseline_is_the_published_one_with_every_recipe(recipe: Path) -> None:
+    arm = "cross-entropy-paper"
+    settings = make_settings(recipe=read_recipe(recipe), flags={"method": arm})
+    resolved = planning.resolve(settings, load_backbone("pico"))
+    stage, views = resolved.cross_entropy, resolved.views
+    assert (stage.epochs, stage.batch_size, stage.optimizer, stage.lr) == (100, 128, "sgd", 0.01)
+    assert (stage.weight_decay, stage.decay_all, stage.layer_decay) == (1e-4, True, 1.0)
+    assert (stage.warmup, stage.clip_norm, stage.label_smoothing) == (0.0, 0.0, 0.0)
+    assert stage.head_init == "random"
+    assert (views.crop_scale, views.flip) == ((0.2, 1.0), 0.5)
+    assert (views.jitter_probability, views.grey_probability) == (0.0, 0.0)
+    assert (resolved.method, resolved.precision) == (arm, "fp32")
+    assert resolved.backbone.drop_path == DROP_PATH[family_of(recipe)]
+    again = make_settings(recipe=flatten(resolved.model_dump()))
+    assert again == resolved
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
@@ -144,8 +166,28 @@ def test_a_step_of_both_stages_runs(
     family: str, sets: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "write_report", lambda folder: folder / "report.html")
+    shown: dict[str, list[tuple[float, ...]]] = {"contrastive": [], "head": []}
+    for stage, module in (("contrastive", contrastive), ("head", head)):
+        monkeypatch.setattr(module, "view_batches", noting(shown[stage], module.view_batches))
     recipe = ROOT / "recipes" / "paper" / f"{family}-cub200.toml"
     epochs = ["--epochs", "1", "--head-epochs", "1"]
     assert exit_code([*command(recipe, sets), *epochs, "--output", "run"]) == 0
     for stage in ("contrastive", "head"):
         assert len((place / "run" / stage / "metrics.jsonl").read_text().splitlines()) == 1
+    # Two coloured views train the encoder, one that is cropped and flipped the head.
+    assert shown == {"contrastive": [(2, 0.2, 0.5, 0.8, 0.2)], "head": [(1, 0.2, 0.5, 0.0, 0.0)]}
+
+
+def noting(
+    shown: list[tuple[float, ...]], draw: Callable[..., Iterator[Batch]]
+) -> Callable[..., Iterator[Batch]]:
+    """``view_batches``, which also notes how the views are drawn."""
+
+    def noted(images: object, labels: object, plan: ViewPlan, *rest: object) -> Iterator[Batch]:
+        done = plan.augmentation
+        least, _ = done.crop_scale
+        probabilities = (done.flip, done.jitter_probability, done.grey_probability)
+        shown.append((plan.views, least, *probabilities))
+        return draw(images, labels, plan, *rest)
+
+    return noted

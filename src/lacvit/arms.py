@@ -27,12 +27,14 @@ class Arm:
 
     ``stages`` run in order, each from the weights that the one before it left. ``overrides``
     replace defaults (dotted keys of :class:`lacvit.config.RunSettings`); a recipe, ``--set`` and
-    flags still beat them.
+    flags still beat them. ``fixed`` are settings without which it would be another arm: where a
+    recipe differs it was written for one, and is not followed; ``--set`` and flags are refused.
     """
 
     summary: str
     stages: tuple[str, ...]
     overrides: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    fixed: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def trains_encoder(self) -> bool:
@@ -49,7 +51,7 @@ ARMS: dict[str, Arm] = {
     "knn": Arm(
         "the nearest training images vote, on the untouched backbone",
         ("head",),
-        MappingProxyType({"head.solver": "knn"}),
+        fixed=MappingProxyType({"head.solver": "knn"}),
     ),
     "linear-probe": Arm(
         "a linear head on the untouched backbone",
@@ -77,10 +79,10 @@ ARMS: dict[str, Arm] = {
                 "cross_entropy.head_init": "random",
                 "cross_entropy.share_of_passes": 0.1,
                 "views.crop_scale": (0.2, 1.0),
-                "views.jitter_probability": 0.0,
-                "views.grey_probability": 0.0,
             }
         ),
+        # The recipes of recipes/paper/ colour the views, for the contrast alone.
+        fixed=MappingProxyType({"views.jitter_probability": 0.0, "views.grey_probability": 0.0}),
     ),
     "cross-entropy-refit": Arm(
         "cross-entropy fine-tuning, then the exact head refitted on the frozen encoder",

@@ -2,7 +2,8 @@
 
 ``--help``, ``settings.toml``, the docs and the checks are made from the fields of ``settings``. A
 run's settings come, each beating the one before, from the defaults, the arm's overrides, a recipe
-(TOML), ``--set`` and flags. ``"auto"`` is resolved by the pipeline before anything is trained.
+(TOML), ``--set`` and flags; what the arm fixes beats them all. ``"auto"`` is resolved by the
+pipeline before anything is trained.
 """
 
 from lacvit.config.settings import (

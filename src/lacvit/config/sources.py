@@ -22,6 +22,8 @@ OF_ITS_TRAINING = (
     "backbone.drop_path",
     "backbone.gradient_checkpointing",
 )
+# What nothing reads where no view is jittered.
+OF_JITTER = ("views.brightness", "views.contrast", "views.saturation", "views.hue")
 
 
 def all_keys(model: type[BaseModel] = RunSettings, prefix: str = "") -> dict[str, str]:
@@ -97,6 +99,8 @@ def make_settings(
 ) -> RunSettings:
     """Settings from all their sources, as dotted keys.
 
+    What the arm fixes beats every source: a recipe may hold settings of other arms.
+
     Raises:
         InputError: every fault at once: unknown keys (with the nearest), values out of range, a
             flag and a ``--set`` that disagree, a setting that the chosen arm cannot use.
@@ -117,16 +121,17 @@ def make_settings(
     ]
     given = {key: value for key, value in (recipe | assigned | flags).items() if key in known}
     overrides: Mapping[str, object] = {}
+    fixed: Mapping[str, object] = {}
     try:
         name, arm = _arm(given)
         if name == PUBLISHED_ARM:
             given["method"] = name
-        overrides = arm.overrides
+        overrides, fixed = arm.overrides, arm.fixed
         faults += _unusable(name, arm, given, [k for k in assigned | flags if k in known])
         faults += _another_loss(name, arm, given)
     except InputError as error:
         faults.append(str(error))
-    values = dict(overrides) | given
+    values = dict(overrides) | given | dict(fixed)
     try:
         settings = RunSettings.model_validate(_nest(values))
     except ValidationError as error:
@@ -161,7 +166,7 @@ def has_effect(key: str, method: str, given: Mapping[str, object]) -> bool:
 def _unusable(name: str, arm: Arm, given: Mapping[str, object], asked: Iterable[str]) -> list[str]:
     """Settings that were asked for by hand and that nothing in the arm reads."""
     live = given.get("head.features") == "live"
-    solver = given.get("head.solver", arm.overrides.get("head.solver", "exact"))
+    solver = arm.fixed.get("head.solver", given.get("head.solver", "exact"))
     stages = ", ".join(arm.stages)
     faults = []
     for key in asked:
@@ -172,7 +177,17 @@ def _unusable(name: str, arm: Arm, given: Mapping[str, object], asked: Iterable[
             "contrastive.epochs",
             "head.strengths",
         )
-        if section in STAGE_SECTIONS and section not in arm.stages and not elsewhere:
+        if key in arm.fixed and given.get(key) != arm.fixed[key]:
+            faults.append(
+                f"{key} has no effect with --method {name}, where it is always {arm.fixed[key]}; "
+                f"leave it out or choose another method."
+            )
+        elif key in OF_JITTER and arm.fixed.get("views.jitter_probability") == 0:
+            faults.append(
+                f"{key} has no effect with --method {name}, whose views keep their colours; "
+                f"leave it out or choose another method."
+            )
+        elif section in STAGE_SECTIONS and section not in arm.stages and not elsewhere:
             faults.append(
                 f"{key} has no effect with --method {name}, whose stages are {stages}; "
                 f"leave it out or choose another method."
