@@ -18,11 +18,14 @@ from lacvit.comparison.outlook import (
     describe,
     has_ended,
     look_ahead,
+    record_failure,
     remaining_seconds,
+    why_failed,
 )
 from lacvit.comparison.plan import PlannedRun, Request, plan_runs
 from lacvit.comparison.tables import as_csv, as_latex, as_markdown
 from lacvit.config import make_settings
+from lacvit.errors import Diverged, InputError, LacvitError
 from lacvit.forecast import in_words
 from lacvit.report import write_comparison_report
 from lacvit.run_folder import write_json, write_text
@@ -30,6 +33,7 @@ from lacvit.shared import Shared
 from lacvit.training.logs import Progress, Silence
 
 AUTO = "auto"
+PAGE = "comparison.html"
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,9 @@ def compare(
     """Compare methods on the same images, splits and seeds, at equal image passes or equal time.
 
     A run that has ended is never repeated; one that was stopped is gone on with. After every run
-    the files at the top of the folder say what there is so far.
+    the files at the top of the folder say what there is so far; the page is made at the end, or
+    in brief where the comparison stops before. A run that diverges is left out with the reason,
+    and tried again once its folder is deleted.
 
     Args:
         given: settings for every run, as dotted keys; ``data.path`` among them.
@@ -79,28 +85,90 @@ def compare(
         InputError: anything that the user can mend.
     """
     work = _begin(given, request, progress or Silence())
-    request, progress = work.request, work.progress
     for line in _plan_lines(work):
-        progress.message(line)
+        work.progress.message(line)
+    try:
+        comparison = _run_missing(work)
+    except LacvitError:
+        _leave_page(work)
+        raise
+    write_comparison_report(request.output)
+    for line in _failure_lines(comparison):
+        work.progress.message(line)
+    return comparison
+
+
+def _run_missing(work: _Work) -> Comparison:
+    request, progress = work.request, work.progress
     # Before anything changes: what is there must be what would be made now.
     decided = _decide(work)
-    runs = plan_runs(given, request, decided.changes)
+    runs = plan_runs(work.given, request, decided.changes)
     identity.check_same_settings(runs)
     identity.follow_data(runs)
     _write(work, decided, runs)
     todo = [run for run in runs if not has_ended(run)]
     for number, run in enumerate(todo, 1):
         progress.message(f"Run {number} of {len(todo)}: {run.folder.name}")
-        asked = pipeline.Request(output=run.folder, report=False)
-        pipeline.train(run.settings, asked, progress=progress, shared=work.shared)
+        _run(run, work)
         _write(work, decided, runs)
         _tell_rest(work, runs)
     if request.pick:
         picked = keep.keep(request, _ended(runs), work.shared, progress)
         decided = replace(decided, picked=picked)
-    comparison = _write(work, decided, runs)
-    write_comparison_report(request.output)
-    return comparison
+    return _write(work, decided, runs)
+
+
+def _run(run: PlannedRun, work: _Work) -> None:
+    """One run; where it diverges the others go on without it, as the trials do."""
+    asked = pipeline.Request(output=run.folder, report=False)
+    try:
+        pipeline.train(run.settings, asked, progress=work.progress, shared=work.shared)
+    except Diverged as error:
+        work.progress.message(f"This run is left out: {record_failure(run, error)}")
+
+
+def _failed(runs: Sequence[PlannedRun]) -> list[dict[str, object]]:
+    """What `comparison.json` says of the runs that diverged."""
+    return [
+        {
+            "cell": run.cell.name,
+            "method": run.method,
+            "seed": run.seed,
+            **({} if run.fold is None else {"fold": run.fold}),
+            "folder": f"runs/{run.folder.name}",
+            "reason": reason,
+        }
+        for run in runs
+        if (reason := why_failed(run))
+    ]
+
+
+def _failure_lines(comparison: Comparison) -> list[str]:
+    failed = comparison.figures["failed"]
+    if not failed:
+        return []
+    many = "1 run diverged and is" if len(failed) == 1 else f"{len(failed)} runs diverged and are"
+    return [
+        f"{many} left out:",
+        *(f"  {one['folder']}: {one['reason']}" for one in failed),
+        f"To try again, delete what is named here from {comparison.folder} and give the same "
+        f"command; for other settings (a lower rate by --set, say) choose a new --output.",
+    ]
+
+
+def _leave_page(work: _Work) -> None:
+    """A page of what there is, in brief: who stops a comparison does not want to wait."""
+    folder = work.request.output
+    if (folder / PAGE).exists() or not (folder / identity.FIGURES).exists():
+        return  # it holds all that there is, or nothing is there to show
+    try:
+        page = write_comparison_report(folder, brief=True)
+    except InputError as fault:
+        work.progress.message(f"There is no page of what has ended: {fault}")
+        return
+    work.progress.message(
+        f"What has ended so far is in {page}; lacvit report {folder} makes it with pictures."
+    )
 
 
 def plan(given: Mapping[str, object], request: Request, progress: Progress) -> list[str]:
@@ -218,12 +286,14 @@ def _write(work: _Work, decided: _Decided, runs: Sequence[PlannedRun]) -> Compar
     figures["fingerprint"] = work.fingerprint
     if request.chosen is not None:
         figures[AUTO] = request.chosen
+    figures["failed"] = _failed(runs)
     figures["budget"] = decided.budget or {"kind": request.budget}
     if decided.trials is not None:
         figures["trials"] = decided.trials
     if decided.picked is not None:
         figures["picked"] = decided.picked
     figures["seconds_left"] = remaining_seconds(runs, work.outlook)
+    (request.output / PAGE).unlink(missing_ok=True)  # it would tell of other figures than these
     write_json(request.output / identity.FIGURES, figures)
     write_text(request.output / "comparison.csv", as_csv(figures))
     write_text(request.output / "comparison.md", as_markdown(figures))

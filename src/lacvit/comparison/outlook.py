@@ -12,6 +12,7 @@ from typing import Any
 
 from lacvit import planning
 from lacvit.comparison.plan import Cell, PlannedRun
+from lacvit.errors import Diverged
 from lacvit.forecast import ImageSeconds, in_words, multiply, time_backbone
 from lacvit.run_folder import RunFolder
 from lacvit.shared import Shared
@@ -65,9 +66,21 @@ def kind_of(run: PlannedRun) -> Kind:
 
 
 def has_ended(run: PlannedRun) -> bool:
-    """Whether nothing is left to do of it: it is finished, or a trial that diverged."""
-    status = _status(run)
-    return bool(status.get("finished") or status.get("diverged"))
+    """Whether nothing is left to do of it: it is finished, or its training diverged."""
+    return bool(_status(run).get("finished") or why_failed(run))
+
+
+def why_failed(run: PlannedRun) -> str:
+    """What its training diverged with; empty for a run that did not."""
+    return str(_status(run).get("diverged") or "")
+
+
+def record_failure(run: PlannedRun, error: Diverged) -> str:
+    """Keep in its folder why a run has no answers, so that it is not tried again; the reason."""
+    # What follows the first sentence is advice for `lacvit train`, by flags that it alone has.
+    reason = str(error).partition(". ")[0].removesuffix(".") + "."
+    RunFolder(run.folder).update_status(diverged=reason)
+    return reason
 
 
 def _status(run: PlannedRun) -> Mapping[str, Any]:
@@ -98,11 +111,13 @@ def describe(
     """The plan, a line a cell below a line of all."""
     everything = [*runs, *trials]
     done = sum(map(has_ended, everything))
+    failed = sum(1 for run in everything if why_failed(run))
     left = remaining_seconds(everything, outlook)
     tried = f" and {len(trials)} trials" if trials else ""
     source = "timed steps" if not done else "timed steps and the runs that have ended"
     return [
-        f"{len(runs)} runs{tried}: {done} done, {len(everything) - done} to do; "
+        f"{len(runs)} runs{tried}: {done} done{f' ({failed} diverged)' if failed else ''}, "
+        f"{len(everything) - done} to do; "
         f"about {in_words(left)}, from {source}.",
         *(
             _cell_line(cell, [run for run in everything if run.cell == cell], outlook)

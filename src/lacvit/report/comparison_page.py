@@ -18,6 +18,7 @@ from lacvit.report.comparison_cells import (
 )
 from lacvit.report.comparison_detail import Detail, detail, outline
 from lacvit.report.comparison_payload import (
+    NO_PICTURES,
     page_data,
     plotly_licence,
     plotly_script,
@@ -38,12 +39,15 @@ DETAILED = 3  # cells whose answers and embeddings are drawn: t-SNE takes its ti
 SCRIPTS = ("sort.js", "charts.js", "embedding.js", "confusion.js")
 
 
-def write_comparison_report(folder: Path, thumbnails: Thumbnails | None = None) -> Path:
+def write_comparison_report(
+    folder: Path, thumbnails: Thumbnails | None = None, *, brief: bool = False
+) -> Path:
     """Writes `comparison.html` from `comparison.json` and the runs beside it; returns its path.
 
     Args:
         folder: what `lacvit compare` wrote; it may still be going on.
         thumbnails: gives the images for a list of paths; by default they are read from the data.
+        brief: without pictures, confusion and embeddings, which take their time.
 
     Raises:
         InputError: no comparison there, or a file of it is damaged.
@@ -51,7 +55,7 @@ def write_comparison_report(folder: Path, thumbnails: Thumbnails | None = None) 
     figures = read_json(folder / "comparison.json")
     held = [cell for cell in figures["cells"] if cell["methods"]]
     names = class_names(folder, held)
-    arms = _arms(folder, held, figures["methods"], names)
+    arms = {} if brief else _arms(folder, held, figures["methods"], names)
     pool = choose([arm for of_cell in arms.values() for arm in of_cell]) if arms else None
     shown = _gallery(held)
     cells, payloads = [], {}
@@ -71,13 +75,15 @@ def write_comparison_report(folder: Path, thumbnails: Thumbnails | None = None) 
             )
         )
     reference = (next(iter(arms.values()))[0], pool, names) if pool is not None else None
-    pictures = read_pictures(
-        thumbnails or _from_first_run(folder, figures), *_pictured(cells, reference)
-    )
+    pictures = NO_PICTURES
+    if not brief:
+        found = thumbnails or _from_first_run(folder, figures)
+        pictures = read_pictures(found, *_pictured(cells, reference))
     charts = [chart for cell in cells for chart in cell.charts]
     content = {
         "comparison": figures,
         "name": Path(figures["data"]).name or folder.resolve().name,
+        "brief": brief,
         "cells": cells,
         "over_shots": over_shots(figures["cells"], figures["methods"]),
         "shots_rows": shots_rows(figures["cells"]),

@@ -42,6 +42,9 @@ class Pictures:
         return self.large.style(self.places[path])
 
 
+NO_PICTURES = Pictures(small=None, large=None, places={}, missing="")
+
+
 def read_pictures(thumbnails: Thumbnails, small: Sequence[str], large: Iterable[str]) -> Pictures:
     """Both sheets of pictures; none, and the reason, where the images cannot be read."""
     places = {path: number for number, path in enumerate(dict.fromkeys(large))}
