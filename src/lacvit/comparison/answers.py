@@ -33,6 +33,7 @@ class RunAnswers:
     accuracy: float
     validation_accuracy: float
     seconds: float
+    fingerprint: str  # of all its images, their labels and splits, as in its data.json
     test_images: str  # fingerprint of the test images' paths and labels
     class_names: tuple[str, ...]
     paths: tuple[str, ...]  # of the test images, sorted
@@ -67,6 +68,7 @@ def read_answers(run: PlannedRun) -> RunAnswers | None:
         accuracy=float(metrics["test"]["accuracy"]),
         validation_accuracy=float(metrics["validation"]["accuracy"]),
         seconds=float(folder.status().get("seconds", 0.0)),
+        fingerprint=str(data.get("fingerprint", "")),
         test_images=digest_of(paths, labels),
         class_names=tuple(data["class_names"]),
         paths=tuple(paths),
@@ -100,10 +102,12 @@ def correct_by_seed(
     """The seeds that every method has, and each method's answers (S, N) under them.
 
     Raises:
-        InputError: two of the runs were not tested on the same images, or know other classes.
+        InputError: two of the runs were not tested on the same images, or know other classes; or
+            two of one seed learned from other images.
     """
     if runs:
         _check_same_test(runs)
+        _check_same_images(runs)
     by_key = {(run.method, run.seed): run.correct_N for run in runs}
     seeds = sorted(
         {run.seed for run in runs if all((method, run.seed) in by_key for method in methods)}
@@ -127,4 +131,17 @@ def _check_same_test(runs: Sequence[RunAnswers]) -> None:
                 f"{first.folder} and {run.folder} do not compare: they were tested on other "
                 f"images ({len(first.correct_N)} and {len(run.correct_N)}, or other labels). The "
                 f"data changed in between: choose a new folder with --output."
+            )
+
+
+def _check_same_images(runs: Sequence[RunAnswers]) -> None:
+    """Few shots are drawn anew by each seed, so runs of one seed alone must have all in common."""
+    firsts: dict[int, RunAnswers] = {}
+    for run in runs:
+        first = firsts.setdefault(run.seed, run)
+        if run.fingerprint != first.fingerprint:
+            raise InputError(
+                f"{first.folder} and {run.folder} do not compare: they learned from other images, "
+                f"or from other labels (the fingerprints in their data.json differ). Delete the "
+                f"one that does not belong here, or choose a new folder with --output."
             )

@@ -104,6 +104,7 @@ def _run_missing(work: _Work) -> Comparison:
     decided = _decide(work)
     runs = plan_runs(work.given, request, decided.changes)
     identity.check_same_settings(runs)
+    identity.check_same_images(runs, work.shared)
     identity.follow_data(runs)
     _write(work, decided, runs)
     todo = [run for run in runs if not has_ended(run)]
@@ -253,6 +254,7 @@ def _decide(work: _Work) -> _Decided:
     trials = trial_runs.plan_trials(work.given, request, work.outlook, changes)
     planned = [trial.run for of_kind in trials.values() for trial in of_kind]
     identity.check_same_settings(planned)
+    identity.check_same_images(planned, work.shared)
     identity.follow_data(planned)
     before = _Decided(found, trial_runs.record(request, trials), changes)
     _write(work, before, plan_runs(work.given, request, changes))

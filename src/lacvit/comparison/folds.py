@@ -132,7 +132,7 @@ def put_together(runs: Sequence[RunAnswers], folds: int) -> list[RunAnswers]:
 
     whole = []
     for _, group in groupby(sorted(runs, key=repeat), key=repeat):
-        parts = list(group)
+        parts = sorted(group, key=lambda part: part.fold or 0)
         if {part.fold for part in parts} == set(range(folds)):
             whole.append(_as_one(parts))
     return whole
@@ -155,6 +155,7 @@ def _as_one(parts: Sequence[RunAnswers]) -> RunAnswers:
         accuracy=float(correct_N.mean()),
         validation_accuracy=float(np.mean([part.validation_accuracy for part in parts])),
         seconds=sum(part.seconds for part in parts),
+        fingerprint=" ".join(part.fingerprint for part in parts),
         test_images=digest_of(paths, labels),
         paths=tuple(paths),
         labels=tuple(labels),

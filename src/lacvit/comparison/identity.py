@@ -9,11 +9,12 @@ from typing import Any
 from lacvit import planning
 from lacvit.comparison.plan import PlannedRun, Request
 from lacvit.config import RunSettings, flatten, make_settings
+from lacvit.data.records import some_of
 from lacvit.data.splits import split_manifest
 from lacvit.errors import InputError
 from lacvit.run_folder import RunFolder, read_json, write_json, write_toml
 from lacvit.shared import Shared
-from lacvit.training.logs import Progress
+from lacvit.training.logs import Progress, Silence
 
 FIGURES = "comparison.json"
 OURS = {"runs", "trials"}  # what there may be before the first figures
@@ -124,6 +125,40 @@ def check_same_settings(runs: Sequence[PlannedRun]) -> None:
                 f"{run.folder} was run otherwise: {'; '.join(differing[:5])}. Runs compare only "
                 f"with the same settings: choose a new folder with --output."
             )
+
+
+def check_same_images(runs: Sequence[PlannedRun], shared: Shared) -> None:
+    """A run that has ended must have had the images, labels and splits that it would have now.
+
+    One that has not is asked the same by the pipeline before it goes on.
+
+    Raises:
+        InputError: it had others; the run, the data and what differs are named.
+    """
+    for run in runs:
+        folder = RunFolder(run.folder)
+        if not folder.status_file.exists() or not folder.status().get("finished"):
+            continue
+        there = read_json(folder.data)
+        # Methods of one seed share the splits, so that each image is read once a seed.
+        here = split_manifest(shared.splits(run.settings, Silence()))
+        if there.get("fingerprint") != here["fingerprint"]:
+            raise InputError(
+                f"{run.folder} is of other images than {run.settings.data.path}: "
+                f"{_what_differs(there, here)}. Runs compare only on the same images: delete it to "
+                f"have it run anew, or choose a new folder with --output."
+            )
+
+
+def _what_differs(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    classes = set(there.get("class_names", ())) ^ set(here["class_names"])
+    if classes:
+        return f"its classes differ by {some_of(sorted(classes))}"
+    for split, paths in here["paths"].items():
+        others = sorted(set(there.get("paths", {}).get(split, ())) ^ set(paths))
+        if others:
+            return f"its {split} images differ by {some_of(others)}"
+    return "the images have the same names and other contents or labels"
 
 
 def follow_data(runs: Sequence[PlannedRun]) -> None:
