@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,10 +11,13 @@ from statistics import fmean
 from typing import Any
 
 from lacvit import pipeline
+from lacvit.arms import find_arm
 from lacvit.comparison import identity
 from lacvit.comparison.answers import RunAnswers
 from lacvit.comparison.folds import out_of_fold
 from lacvit.comparison.plan import PlannedRun, Request, folder_name
+from lacvit.config import HeadSettings
+from lacvit.errors import InputError
 from lacvit.model import CARD
 from lacvit.run_folder import write_text
 from lacvit.shared import Shared
@@ -29,15 +33,32 @@ class Winner:
     run: PlannedRun
     mean: float
     runs: int
-    means: Mapping[str, float]  # of every method of every cell, the highest first
+    means: Mapping[str, float]  # of every method that could be chosen, the highest first
 
 
 def choose(ended: Ended) -> Winner:
-    """Among equals the one that comes first. No test answer is looked at."""
+    """Among equals the one that comes first. No test answer is looked at.
+
+    Only runs with the most images a class are set against each other: fewer images train a worse
+    model, and they validate on other images, so that luck would decide. For the same reason a
+    method some of whose runs diverged is left out while another has them all.
+
+    Raises:
+        InputError: no run has ended.
+    """
+    if not ended:
+        raise InputError(
+            "Every run diverged, so that --pick has no model to keep. Compare with milder "
+            "settings, a lower rate by --set, say, and another --output."
+        )
+    most = max(_images_a_class(run) for run, _ in ended)
     kinds: dict[tuple[object, str], list[tuple[PlannedRun, float]]] = {}
     for run, answers in ended:
-        found = kinds.setdefault((run.cell, run.method), [])
-        found.append((run, answers.validation_accuracy))
+        if _images_a_class(run) == most:
+            found = kinds.setdefault((run.cell, run.method), [])
+            found.append((run, answers.validation_accuracy))
+    whole = max(len(found) for found in kinds.values())
+    kinds = {kind: found for kind, found in kinds.items() if len(found) == whole}
     means = {kind: fmean(accuracy for _, accuracy in found) for kind, found in kinds.items()}
     best = max(means, key=lambda kind: means[kind])  # the first of equals
     run, _ = max(kinds[best], key=lambda pair: pair[1])
@@ -49,6 +70,10 @@ def choose(ended: Ended) -> Winner:
     return Winner(run, means[best], len(kinds[best]), {name: named[name] for name in order})
 
 
+def _images_a_class(run: PlannedRun) -> float:
+    return math.inf if run.cell.shots is None else run.cell.shots
+
+
 def keep(request: Request, ended: Ended, shared: Shared, progress: Progress) -> dict[str, Any]:
     """Copy the winner's model to ``model/`` of the comparison; what `comparison.json` says of it.
 
@@ -58,9 +83,10 @@ def keep(request: Request, ended: Ended, shared: Shared, progress: Progress) -> 
     winner = choose(ended)
     run = winner.run
     kind = "folds" if request.folds else "seeds"
+    among = "compared" if len(request.shots) == 1 else "with the most images a class"
     why = (
         f"{run.method} ({run.cell.name}) has the highest mean validation accuracy of the methods "
-        f"compared, {100 * winner.mean:.1f} % over {winner.runs} runs"
+        f"{among}, {100 * winner.mean:.1f} % over {winner.runs} runs"
     )
     folder = run.folder
     if request.folds:
@@ -82,21 +108,42 @@ def keep(request: Request, ended: Ended, shared: Shared, progress: Progress) -> 
         "validation_accuracy": winner.mean,
         "over": f"{winner.runs} {kind}",
         "validation_accuracies": dict(winner.means),
-        "refitted_on_all": bool(request.folds) and run.cell.shots is None,
+        "refitted_on_all": bool(request.folds) and _sees_all(run),
         "words": why,
     }
 
 
 def _again(run: PlannedRun) -> str:
-    if run.cell.shots is None:
+    if run.cell.shots is not None:
         return (
-            "This model was trained again on all images but those that validate, so none is left "
-            "that could test it."
+            f"This model was trained again on {run.cell.shots} images a class, drawn from all of "
+            f"them, and has not been tested itself."
         )
-    return (
-        f"This model was trained again on {run.cell.shots} images a class, drawn from all of them, "
-        f"and has not been tested itself."
-    )
+    if _sees_all(run):
+        on = "on all images"
+    elif _head_on_all(run).fit_on == "all":
+        on = "on all images but those that validate, and then its head on these too"
+    else:
+        on = "on all images but those that validate"
+    return f"This model was trained again {on}, so none is left that could test it."
+
+
+def _head_on_all(run: PlannedRun) -> HeadSettings:
+    """The head's settings for a model that is not tested: it may learn from validation too.
+
+    Not where the images a class are counted, or it would have more than were asked for.
+    """
+    head = run.settings.head
+    fits = "head" in find_arm(run.method).stages and head.solver != "sgd"
+    if not fits or run.cell.shots is not None:
+        return head
+    return head.model_copy(update={"fit_on": "all"})
+
+
+def _sees_all(run: PlannedRun) -> bool:
+    """Whether no image is left that only validates: where the encoder trains, there always is."""
+    every = run.cell.shots is None and _head_on_all(run).fit_on == "all"
+    return every and not find_arm(run.method).trains_encoder
 
 
 def _kind(run: PlannedRun) -> tuple[object, str]:
@@ -108,9 +155,11 @@ def _train_on_all(request: Request, run: PlannedRun, shared: Shared, progress: P
     data = run.settings.data.model_copy(
         update={"folds": None, "fold": None, "fold_repeat": None, "test_fraction": 0.0}
     )
-    settings = run.settings.model_copy(update={"data": data})
+    settings = run.settings.model_copy(update={"data": data, "head": _head_on_all(run)})
     folder = request.output / "runs" / folder_name(run.cell, run.method, f"s{run.seed}-all")
-    identity.follow_data([replace(run, settings=settings, folder=folder)])
+    again = [replace(run, settings=settings, folder=folder)]
+    identity.check_same_images(again, shared)
+    identity.follow_data(again)
     asked = pipeline.Request(output=folder, report=False, test=False)
     pipeline.train(settings, asked, progress=progress, shared=shared)
     return folder
