@@ -56,6 +56,7 @@ class _Work:
     given: Mapping[str, object]
     request: Request  # without "auto"
     fingerprint: str  # of the data
+    copies: Mapping[str, Any] | None  # test images that train too
     outlook: Outlook
     budget: Mapping[str, Any] | None  # as an earlier start decided it
     shared: Shared
@@ -197,8 +198,10 @@ def _begin(given: Mapping[str, object], request: Request, progress: Progress) ->
     request = _settle(given, request, earlier, shared, progress)
     request = settle_folds(given, request, progress)
     trial_runs.check_design(request)
+    copies = identity.find_copies(given, request, shared, progress)
     outlook = look_ahead(plan_runs(given, request), shared, progress)
-    return _Work(given, request, fingerprint, outlook, earlier.get("budget"), shared, progress)
+    decided = earlier.get("budget")
+    return _Work(given, request, fingerprint, copies, outlook, decided, shared, progress)
 
 
 def _settle(
@@ -233,7 +236,8 @@ class _Decided:
 
 def _plan_lines(work: _Work) -> list[str]:
     runs = plan_runs(work.given, work.request)
-    return describe(runs, _trials_of(work, {}), work.outlook)
+    warned = [] if work.copies is None else [f"WARNING: {work.copies['words']}"]
+    return [*describe(runs, _trials_of(work, {}), work.outlook), *warned]
 
 
 def _trials_of(work: _Work, changes: Mapping[Kind, Mapping[str, object]]) -> list[PlannedRun]:
@@ -288,6 +292,7 @@ def _write(work: _Work, decided: _Decided, runs: Sequence[PlannedRun]) -> Compar
     figures["fingerprint"] = work.fingerprint
     if request.chosen is not None:
         figures[AUTO] = request.chosen
+    figures["copies"] = work.copies
     figures["failed"] = _failed(runs)
     figures["budget"] = decided.budget or {"kind": request.budget}
     if decided.trials is not None:

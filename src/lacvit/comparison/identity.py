@@ -9,8 +9,8 @@ from typing import Any
 from lacvit import planning
 from lacvit.comparison.plan import PlannedRun, Request
 from lacvit.config import RunSettings, flatten, make_settings
-from lacvit.data.records import some_of
-from lacvit.data.splits import split_manifest
+from lacvit.data.records import ImageRecords, some_of
+from lacvit.data.splits import Splits, split_manifest
 from lacvit.errors import InputError
 from lacvit.run_folder import RunFolder, read_json, write_json, write_toml
 from lacvit.shared import Shared
@@ -19,6 +19,7 @@ from lacvit.training.logs import Progress, Silence
 FIGURES = "comparison.json"
 OURS = {"runs", "trials"}  # what there may be before the first figures
 PLACES = ("data.path", "data.root")
+COPIES_NAMED = 3
 # Settings that a request leaves out where they are not used.
 _WITHOUT_VALUE = {
     key for key, value in flatten(RunSettings().model_dump()).items() if value is None
@@ -53,13 +54,77 @@ def fingerprint_of(given: Mapping[str, object], shared: Shared, progress: Progre
     Raises:
         InputError: data that cannot be read.
     """
-    settings = make_settings(recipe=given)
-    whole = settings.data.model_copy(
-        update={"shots": None, "folds": None, "fold": None, "fold_repeat": None}
-    )
-    splits = shared.splits(settings.model_copy(update={"data": whole}), progress)
+    splits = _whole(make_settings(recipe=given), shared, progress)
     fingerprint: str = split_manifest(splits)["fingerprint"]
     return fingerprint
+
+
+def _whole(settings: RunSettings, shared: Shared, progress: Progress) -> Splits:
+    """All images, in the three splits that there would be without folds and few shots."""
+    data = settings.data.model_copy(
+        update={"shots": None, "folds": None, "fold": None, "fold_repeat": None}
+    )
+    return shared.splits(settings.model_copy(update={"data": data}), progress)
+
+
+def find_copies(
+    given: Mapping[str, object], request: Request, shared: Shared, progress: Progress
+) -> dict[str, Any] | None:
+    """Test images whose very bytes are among the images that train or validate; None without any.
+
+    Where folds test in turn, any two images with the same bytes are such. Every file is read once
+    more, which is little beside the decoding before it; a copy in another format is left to
+    `lacvit check`, which compares pixels.
+
+    Raises:
+        InputError: there are some, and ``data.strict`` holds.
+    """
+    settings = make_settings(recipe=given)
+    splits = _whole(settings, shared, progress)
+    tested = [records for _, records in splits.items()] if request.folds else [splits.test]
+    seen: dict[bytes, str] = {}
+    if not request.folds:
+        for records in (splits.train, splits.validation):
+            seen |= _digests(records)
+    pairs = []
+    for records in tested:
+        for index, path in enumerate(records.paths):
+            other = seen.get(digest := records.source.digest(index))
+            if other is not None:
+                pairs.append((path, other))
+            elif request.folds:
+                seen[digest] = path
+    if not pairs:
+        return None
+    words = _copies_in_words(pairs, sum(map(len, tested)), settings.data.path, request.folds)
+    if settings.data.strict:
+        raise InputError(f"{words} data.strict refuses any.")
+    return {
+        "images": len(pairs),
+        "of": sum(map(len, tested)),
+        "examples": [list(pair) for pair in pairs[:COPIES_NAMED]],
+        "words": words,
+    }
+
+
+def _digests(records: ImageRecords) -> dict[bytes, str]:
+    return {records.source.digest(index): path for index, path in enumerate(records.paths)}
+
+
+def _copies_in_words(
+    pairs: Sequence[tuple[str, str]], images: int, data: str | None, folds: int | None
+) -> str:
+    named = some_of([f"{path} is {other}" for path, other in pairs], most=COPIES_NAMED)
+    if folds:
+        found = f"{len(pairs)} of {images} images are copies of others under another name"
+        so = "A fold tests on what the others trained on"
+    else:
+        found = f"{len(pairs)} of {images} test images train or validate too, under another name"
+        so = "Every method has seen them"
+    return (
+        f"{found} ({named}). {so}, so that the accuracies here are too high and the differences "
+        f"too small. lacvit check {data} lists copies: take them out and compare anew."
+    )
 
 
 def check_same(earlier: Mapping[str, Any], request: Request, data: str, fingerprint: str) -> None:
