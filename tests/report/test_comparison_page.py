@@ -1,5 +1,6 @@
 """The page of a comparison: what it says, and that a browser shows it without complaint."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from run_folders import make_thumbnails
 
 from compared_runs import judged, made_up, write_run
+from lacvit.arms import ARMS
 from lacvit.comparison.answers import read_answers
 from lacvit.comparison.judge import judge
 from lacvit.comparison.plan import Cell, PlannedRun, Request
@@ -68,6 +70,47 @@ def test_the_page_says_the_answer_and_shows_what_changed(folder: Path) -> None:
     own = page.replace(plotly_script(), "").replace("http://www.w3.org", "")
     assert "http://" not in own, "nothing is fetched"
     assert "https://" not in own
+
+
+def test_no_two_of_all_methods_look_alike_in_the_key(tmp_path: Path) -> None:
+    shares = dict.fromkeys(ARMS, 0.5)
+    write_json(tmp_path / "comparison.json", judged(tmp_path, made_up(shares, 1, 40)))
+    page = write_comparison_report(tmp_path, make_thumbnails()).read_text()
+    icons = re.findall(r'<svg class="line".*?</svg>', page, re.DOTALL)
+    assert len(icons) == len(set(icons)) == len(ARMS) > 10
+    said = re.search(r'"arm_symbols": ?(\[.*?\])', page)
+    assert said is not None
+    drawn = json.loads(said[1])
+    assert [("circle" in icon) for icon in icons] == [marker == "o" for marker in drawn]
+    dashes = [re.search('stroke-dasharray="(.*?)"', icon)[1] for icon in icons]
+    assert dashes[0] == dashes[3] == "none" != dashes[10], "as charts.js draws them"
+
+
+def held_out_file(run: Path, *encoders: str, knn: float, head: float) -> None:
+    measures = {"knn_1": knn, "map_at_r": 0.5, "novelty_auroc": 0.75}
+    figures = {"class_names": ["wasp", "fly"], "images": 12, "known_images": 400}
+    figures |= {"neighbour": 1, "head_novelty_auroc": head}
+    figures["embeddings"] = dict.fromkeys(("untouched", *encoders), measures)
+    write_json(run / "evaluation" / "held_out.json", figures)
+
+
+def test_classes_never_trained_on_are_told_method_by_method(tmp_path: Path) -> None:
+    shares = {"linear-probe": 0.5, "lacvit": 0.6}
+    write_json(tmp_path / "comparison.json", judged(tmp_path, made_up(shares)))
+    assert "never trained on" not in write_comparison_report(tmp_path, brief=True).read_text()
+    for seed in range(3):
+        held_out_file(tmp_path / f"runs/linear-probe-s{seed}", knn=0.25, head=0.4)
+        run = tmp_path / f"runs/lacvit-s{seed}"
+        held_out_file(run, "contrastive", knn=[0.6, 0.7, 0.8][seed], head=0.9)
+    page = write_comparison_report(tmp_path, brief=True).read_text()
+    assert "12 images of wasp, fly were kept out of training" in page
+    row = re.search(r"k-NN, k = 1: the other half.*?</tr>", page)
+    assert row is not None
+    assert re.findall(r"<td>(.*?)</td>", row[0]) == ["0.250", "0.700"]
+    head = re.search(r"largest probability of its head.*?</tr>", page)
+    assert head is not None
+    assert re.findall(r"<td>(.*?)</td>", head[0]) == ["0.400", "0.900"]
+    assert "R@1" not in page, "what no run measured has no row"
 
 
 def test_without_its_data_the_page_says_why_there_are_no_pictures(folder: Path) -> None:

@@ -94,7 +94,7 @@ function trace(series, chart) {
     type: "scatter",
     mode: series.mode,
     line: { color: colour, width: series.faint ? 1 : 2, dash: series.arm ? DASHES[number % 3] : "dashdot" },
-    marker: { color: colour, size, symbol: series.arm ? symbolOf(number) : "circle" },
+    marker: { color: colour, size, symbol: series.arm ? SYMBOLS[PAGE.arm_symbols[number]] : "circle" },
   };
 }
 

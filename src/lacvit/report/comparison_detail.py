@@ -19,6 +19,7 @@ from lacvit.report.arm_runs import ArmRun
 from lacvit.report.charts import Chart
 from lacvit.report.collect import read_stages
 from lacvit.report.geometry_table import GeometryTable, read_geometry
+from lacvit.report.held_out import HeldOutTable, held_out_table
 from lacvit.report.pool import Pool
 from lacvit.report.record import Integers
 from lacvit.report.words import percent
@@ -71,6 +72,7 @@ class Detail:
     fewer: int
     queries: tuple[Neighbours, ...]
     geometry: GeometryTable | None
+    held_out: HeldOutTable | None
 
     @property
     def neighbour_rows(self) -> list[tuple[object, ...]]:
@@ -111,6 +113,7 @@ def outline(folder: Path, key: str, cell: Mapping[str, Any]) -> Detail:
         fewer=0,
         queries=(),
         geometry=read_geometry(folder, cell),
+        held_out=held_out_table(folder, cell),
     )
 
 

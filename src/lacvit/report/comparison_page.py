@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lacvit.report import theme
 from lacvit.report.arm_runs import ArmRun, class_names, read_arms
 from lacvit.report.collect import read_run
 from lacvit.report.comparison_cells import (
@@ -87,6 +88,7 @@ def write_comparison_report(
         "cells": cells,
         "over_shots": over_shots(figures["cells"], figures["methods"]),
         "shots_rows": shots_rows(figures["cells"]),
+        "looks": [theme.method_look(number) for number in range(len(figures["methods"]))],
         "names": {name: METHODS.get(name, name) for name in figures["methods"]},
         "classes": list(names),
         "pictures": pictures,

@@ -76,6 +76,7 @@ def page_data(
     small = pictures.small
     found: dict[str, Any] = {
         "arms": list(methods),
+        "arm_symbols": [theme.class_marker(number) for number in range(len(methods))],
         "symbols": [theme.class_marker(number) for number in range(plots.COLOURED_CLASSES)],
         "inks": {"light": theme.css_variables(0), "dark": theme.css_variables(1)},
         "charts": {chart.key: chart.payload() for chart in charts},

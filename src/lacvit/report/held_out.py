@@ -1,12 +1,15 @@
-"""What a run found of classes that it was never trained on, as a small table."""
+"""What runs found of classes that they were never trained on, as small tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, TypeVar
 
+from lacvit.arms import UNTOUCHED
 from lacvit.errors import InputError
 from lacvit.report.words import FEATURES
 from lacvit.run_folder import read_json
@@ -19,6 +22,9 @@ MEASURES = {
     "nmi": "NMI: k-means finds the classes without labels",
     "novelty_auroc": "AUROC: told from known classes by its neighbours",
 }
+HEAD_NOVELTY = "AUROC: told from known classes by the largest probability of its head"
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,15 @@ def held_out_section(run: Path) -> HeldOutSection | None:
     Raises:
         InputError: the file is there and is not as lacvit writes it.
     """
+    return _read(run, _section)
+
+
+def _read(run: Path, make: Callable[[Mapping[str, Any]], Made]) -> Made | None:
     path = run / "evaluation" / "held_out.json"
     if not path.is_file():
         return None
     try:
-        return _section(read_json(path))
+        return make(read_json(path))
     except (KeyError, TypeError, ValueError, AttributeError) as fault:
         raise InputError(
             f"{path} is not as lacvit writes it ({fault!r}). Run the same `lacvit train` command "
@@ -67,3 +77,78 @@ def _section(figures: Mapping[str, Any]) -> HeldOutSection:
         head_novelty=float(figures["head_novelty_auroc"]),
         left_out=str(figures.get("left_out", "")),
     )
+
+
+@dataclass(frozen=True)
+class HeldOutTable:
+    """``rows``: a measure in words, and its mean for each of ``columns`` (methods), or nan."""
+
+    class_names: tuple[str, ...]
+    images: int
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[float, ...]], ...]
+    left_out: str
+
+    @property
+    def lines(self) -> list[tuple[object, ...]]:
+        """A line a measure, for the CSV."""
+        return [(words, *values) for words, values in self.rows]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Of one run: the measures of the untouched encoder, and of its own with its head."""
+
+    section: HeldOutSection
+    untouched: Mapping[str, float]
+    own: Mapping[str, float]
+
+
+def held_out_table(folder: Path, cell: Mapping[str, Any]) -> HeldOutTable | None:
+    """Means over each method's runs; None where no class was held out.
+
+    A method is told by its last encoder. The untouched one has a column of its own where no
+    method leaves it as it is.
+
+    Raises:
+        InputError: a file of it is not as lacvit writes it.
+    """
+    found = {
+        method["method"]: [
+            one
+            for run in method["runs"]
+            if (one := _read(folder / run["folder"], _found)) is not None
+        ]
+        for method in cell["methods"]
+    }
+    found = {method: runs for method, runs in found.items() if runs}
+    if not found:
+        return None
+    every = [run for runs in found.values() for run in runs]
+    columns = {method: [run.own for run in runs] for method, runs in found.items()}
+    if all(len(run.section.columns) > 1 for run in every):
+        columns = {FEATURES[UNTOUCHED]: [run.untouched for run in every]} | columns
+    words = {**MEASURES, "head_novelty_auroc": HEAD_NOVELTY}
+    first = every[0].section
+    return HeldOutTable(
+        class_names=first.class_names,
+        images=first.images,
+        columns=tuple(columns),
+        rows=tuple(
+            (title, tuple(_mean(runs, name) for runs in columns.values()))
+            for name, title in words.items()
+            if any(name in run for runs in columns.values() for run in runs)
+        ),
+        left_out=first.left_out,
+    )
+
+
+def _found(figures: Mapping[str, Any]) -> _Found:
+    encoders = list(figures["embeddings"].values())
+    own = {**encoders[-1], "head_novelty_auroc": figures["head_novelty_auroc"]}
+    return _Found(_section(figures), encoders[0], own)
+
+
+def _mean(runs: Sequence[Mapping[str, float]], name: str) -> float:
+    values = [float(run[name]) for run in runs if name in run]
+    return fmean(values) if values else math.nan

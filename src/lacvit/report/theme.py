@@ -54,6 +54,7 @@ CLASS_COLOURS: tuple[tuple[str, str], ...] = (
 CLASS_MARKERS = ("o", "^", "s")
 # The lines of a comparison's methods: after ten methods the colours come again with other dashes.
 METHOD_DASHES = ("-", "--", ":")
+SVG_DASHES = {"-": "none", "--": "6 4", ":": "2 2"}
 
 # Fonts that hold what DejaVu lacks; whichever the machine has is used for the PNG files.
 # In the SVG, text stays text and the reader's browser chooses.
@@ -92,6 +93,15 @@ def class_marker(position: int) -> str:
 
 def method_dash(position: int) -> str:
     return METHOD_DASHES[position % len(METHOD_DASHES)]
+
+
+def method_look(position: int) -> dict[str, str | int]:
+    """How a method is drawn, for the page's key: no two of 30 methods look alike."""
+    return {
+        "colour": position % len(CLASS_COLOURS),
+        "marker": class_marker(position),
+        "dash": SVG_DASHES[method_dash(position)],
+    }
 
 
 def css_variables(scheme: int) -> dict[str, str]:
