@@ -664,3 +664,13 @@ def test_operators_that_did_not_load_are_registered_and_other_failures_shown(
 def test_a_way_to_pool_that_there_is_not_is_refused_before_anything_is_read(spec):
     with pytest.raises(InputError, match="pool is 'max'; choose one of: cls, mean, attention"):
         load_backbone(spec, pool="max")
+
+
+@pytest.mark.parametrize(
+    "spec", ["pico", "timm:test_vit", "hf:folder", "file:weights.pth", "run:r"]
+)
+@pytest.mark.parametrize("size", [0, -16])
+def test_a_size_below_1_is_refused_before_anything_is_read(spec, size):
+    assert refusal(spec, image_size=size) == (
+        f"image_size is {size}; it must be at least 1. Leave it out for the backbone's own size."
+    )

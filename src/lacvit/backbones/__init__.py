@@ -86,11 +86,16 @@ def load_backbone(
         pool: ``cls``, ``mean`` or ``attention``, where its authors' way is not wanted.
 
     Raises:
-        InputError: nothing by that name (the nearest is named), an unknown way to pool, or it
-            cannot be loaded.
+        InputError: nothing by that name (the nearest is named), an unknown way to pool, a size
+            below 1, or it cannot be loaded.
     """
     if pool not in (None, *get_args(Pool)):
         raise InputError(f"pool is {pool!r}; choose one of: {', '.join(get_args(Pool))}.")
+    if image_size is not None and image_size < 1:
+        raise InputError(
+            f"image_size is {image_size}; it must be at least 1. Leave it out for the backbone's "
+            f"own size."
+        )
     if spec == "pico":
         return pico.load(image_size=image_size, pool=pool)
     source, colon, name = spec.partition(":")
