@@ -12,14 +12,37 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hf_folders import OTHER, SIZE, TINY, WIDTH, Tiny, draw_all_anew, save, write_processor
+import hf_folders
+from hf_folders import OTHER, SIZE, WIDTH, Tiny, draw_all_anew, save, write_processor
 from lacvit.backbones import build_backbone, hf_models, load_backbone
 from lacvit.errors import InputError
 
 import transformers  # isort: skip  (hf_folders has applied the shim)
 
+# Those of hf_folders train elsewhere too; these have nothing that those have not.
+TINY = hf_folders.TINY | {
+    "chinese_clip_vision_model": Tiny("chinese_clip_vision_model"),
+    "mlcd_vision_model": Tiny("mlcd_vision_model"),
+    "yolos": Tiny(
+        "yolos", {"image_size": [SIZE, OTHER], "num_detection_tokens": 5}, cls=None, pool="mean",
+        options={"add_pooling_layer": False},
+    ),
+}  # fmt: skip
+# Of types without a row.
+DISCOVERED = {
+    "aimv2_vision_model": Tiny("aimv2_vision_model", prefix=0, cls=None, pool="mean"),
+    "internvl_vision": Tiny("internvl_vision", pool="mean"),
+    "internvl_vision-cls": Tiny(
+        "internvl_vision", {"image_size": [SIZE, SIZE], "use_mean_pooling": False}
+    ),
+    "tipsv2_vision_model": Tiny("tipsv2_vision_model", prefix=2),
+}
+AS_CLIP = ("clip_vision_model", "chinese_clip_vision_model", "mlcd_vision_model")
 # These fit their positions to the image unasked.
-NEVER = ("dinov2", "dinov2_with_registers", "dinov3_vit")
+NEVER = (
+    "dinov2", "dinov2_with_registers", "dinov3_vit", "mlcd_vision_model", "yolos",
+    *(tiny.model_type for tiny in DISCOVERED.values()),
+)  # fmt: skip
 # Two ways through the same float32 operations; the largest error seen is 3e-6.
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -27,7 +50,7 @@ CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("hf")
-    return {name: save(tiny.make(), root / name) for name, tiny in TINY.items()}
+    return {name: save(tiny.make(), root / name) for name, tiny in (TINY | DISCOVERED).items()}
 
 
 def images(size: int) -> torch.Tensor:
@@ -46,9 +69,11 @@ def expected(tiny: Tiny, folder: Path, pixels: torch.Tensor, pool: str) -> torch
     if pool == "attention":
         return output.pooler_output
     tokens = output.last_hidden_state
-    pooled = tokens[:, : tiny.cls].mean(1) if pool == "cls" else tokens[:, tiny.prefix :].mean(1)
+    stop = tokens.shape[1] - tiny.config.get("num_detection_tokens", 0)
+    chosen = slice(tiny.cls) if pool == "cls" else slice(tiny.prefix, stop)
+    pooled = tokens[:, chosen].mean(1)
     with torch.no_grad():
-        if tiny.model_type == "clip_vision_model":
+        if tiny.model_type in AS_CLIP:
             return model.post_layernorm(pooled)
         if tiny.pool == "mean" and tiny.model_type in ("beit", "data2vec-vision"):
             weights = load_file(folder / "model.safetensors")
@@ -59,10 +84,17 @@ def expected(tiny: Tiny, folder: Path, pixels: torch.Tensor, pool: str) -> torch
     return pooled
 
 
-@pytest.mark.parametrize("size", [SIZE, OTHER])
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        (name, size)
+        for name in TINY | DISCOVERED
+        for size in (SIZE, OTHER)
+        if (name, size) != ("aimv2_vision_model", OTHER)  # refused, see below
+    ],
+)
 def test_features_are_those_of_transformers(name: str, size: int, folders: dict[str, Path]) -> None:
-    tiny, folder = TINY[name], folders[name]
+    tiny, folder = (TINY | DISCOVERED)[name], folders[name]
     backbone = load_backbone(f"hf:{folder}", image_size=size).eval()
     assert {p.dtype for p in backbone.parameters()} == {torch.float32}
     with torch.no_grad():
@@ -74,6 +106,18 @@ def test_features_are_those_of_transformers(name: str, size: int, folders: dict[
     again.encoder.load_state_dict(backbone.encoder.state_dict())
     with torch.no_grad():
         assert torch.equal(again(images(size)), features)
+
+
+@pytest.mark.parametrize("name", AS_CLIP)
+def test_features_are_pooled_as_the_model_itself_pools(name: str, folders: dict[str, Path]) -> None:
+    model = transformers.AutoModel.from_pretrained(folders[name], dtype=torch.float32).eval()
+    backbone = load_backbone(f"hf:{folders[name]}").eval()
+    features = backbone(images(SIZE))
+    with torch.no_grad():
+        pooled = model(pixel_values=images(SIZE)).pooler_output
+    torch.testing.assert_close(features, pooled, **CLOSE)
+    features.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in backbone.parameters())
 
 
 def refusal(folder: Path, **how: Any) -> str:
@@ -101,7 +145,8 @@ def test_blocks_stand_in_depth_order_and_the_rest_is_told_apart(
     assert not in_blocks & final
     rest = {n for i, n in names.items() if i not in in_blocks | final}
     allowed = (
-        r"encoder\.tower\.(embeddings|pre_layrnorm|shared_position_bias|encoder\.relative|rope)"
+        r"encoder\.tower\.(embeddings|pre_layrnorm|class_pos_emb|shared_position_bias|rope|"
+        r"encoder\.(relative|interpolation))"
     )
     assert [n for n in rest if not re.match(allowed, n)] == []
 
@@ -133,6 +178,12 @@ def test_another_pool_can_be_chosen(name: str, pool: Any, folders: dict[str, Pat
         ("vit", {"pool": "attention"}, "has no attention pool: use backbone.pool cls or mean."),
         ("vit", {"image_size": 44}, "8 pixels, of which 44 is no multiple. Use --image-size 48."),
         ("vit", {"image_size": 3}, "Use --image-size 8."),
+        (
+            "aimv2_vision_model",
+            {"image_size": OTHER},
+            "cannot take images of 48 pixels (The size of tensor a (36) must match the size of "
+            "tensor b (16) at non-singleton dimension 1). Its own size is 32: use --image-size 32.",
+        ),
     ],
 )  # fmt: skip
 def test_what_the_model_cannot_do_is_refused(
@@ -165,7 +216,7 @@ def test_a_half_precision_file_gives_float32_weights(tmp_path: Path) -> None:
     [("ViTForImageClassification", "vit"), ("ViTMAEForPreTraining", "vit_mae"),
      ("DeiTForImageClassificationWithTeacher", "deit"), ("BeitForImageClassification", "beit"),
      ("BeitForMaskedImageModeling", "beit"), ("Swinv2ForImageClassification", "swinv2"),
-     ("Dinov2ForImageClassification", "dinov2")],
+     ("Dinov2ForImageClassification", "dinov2"), ("YolosForObjectDetection", "yolos")],
 )  # fmt: skip
 def test_heads_are_left_and_all_else_is_taken(kind: str, name: str, tmp_path: Path) -> None:
     tiny = TINY[name]
@@ -221,6 +272,25 @@ def test_a_type_without_a_row_tells_of_itself(
         torch.testing.assert_close(features, wanted, **CLOSE)
         assert [n for n, _ in backbone.final()[0].named_parameters()] == ["weight", "bias"]
     assert "which is not a token for each patch of 4." in refusal(folders["swin"])
+
+
+@pytest.mark.parametrize(
+    ("model_type", "said"),
+    [
+        (
+            "videomae",
+            "are no image encoders with patch tokens that lacvit can use: they do not take a blank "
+            "image of 32 pixels (not enough values to unpack (expected 5, got 4)). Choose one of ",
+        ),
+        ("pixio", "give (2, 24, 16) for 2 blank images of 32 pixels, which is not a token for "),
+        ("pixtral", "give (1, 32, 16) for 2 blank images of 32 pixels, which is not a token for "),
+    ],
+)
+def test_a_type_without_a_row_that_gives_no_patch_tokens_is_refused(
+    model_type: str, said: str, tmp_path: Path
+) -> None:
+    folder = save(Tiny(model_type).make(), tmp_path / model_type)
+    assert f"Models of the type {model_type!r} {said}" in refusal(folder)
 
 
 @pytest.mark.parametrize(

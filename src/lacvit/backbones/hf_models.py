@@ -18,7 +18,15 @@ from torch import Tensor, nn
 from lacvit.backbones import hub
 from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
 from lacvit.backbones.checkpoint_files import read_checkpoint
-from lacvit.backbones.hf_families import FAMILIES, LEFT_OVER, TOWERS, Family, family_of
+from lacvit.backbones.hf_families import (
+    FAMILIES,
+    LEFT_OVER,
+    TOWERS,
+    Family,
+    check_takes,
+    family_of,
+    side_of,
+)
 from lacvit.backbones.hf_preparation import PREPROCESSOR, PROCESSOR, input_spec_of
 from lacvit.backbones.key_differences import differences, misfit, shapes_of, sizes_of
 from lacvit.backbones.torchvision_shim import ensure_torchvision
@@ -51,7 +59,8 @@ class PooledTower(nn.Module):
         self._pool = pool
         self._special = family.special
         registers = getattr(tower.config, "num_register_tokens", 0)
-        self._prefix = family.special + int(registers)
+        detections = getattr(tower.config, "num_detection_tokens", 0)  # YOLOS's, the last ones
+        self._patches = slice(family.special + int(registers), -int(detections) or None)
         normed = model_type in ("beit", "data2vec-vision") and not tower.config.use_mean_pooling
         self._norm = None if normed else family.norm
         self._options = {"interpolate_pos_encoding": True} if family.resizes else {}
@@ -73,7 +82,7 @@ class PooledTower(nn.Module):
             attended_BD: Tensor = output.pooler_output
             return attended_BD
         tokens_BTD: Tensor = output.last_hidden_state
-        chosen = slice(self._special) if self._pool == "cls" else slice(self._prefix, None)
+        chosen = slice(self._special) if self._pool == "cls" else self._patches
         pooled_BD = tokens_BTD[:, chosen].mean(1)
         if self._norm is None:
             return pooled_BD
@@ -98,7 +107,8 @@ def build(architecture: Architecture, input_spec: InputSpec, origin: Origin) -> 
         tower = AutoModel.from_config(
             config, dtype=torch.float32, **_construction(architecture.name)
         )
-    return _wrap(tower, architecture, input_spec, origin)
+    family = family_of(architecture.name, tower, config)
+    return _wrap(tower, family, architecture, input_spec, origin)
 
 
 def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
@@ -108,7 +118,8 @@ def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
         InputError: no such model, not cached and no network, no whole file of weights (what was
             found is said) or one that would run code, no patch tokens, a tensor without a
             place or a place without a tensor, a pool that the model does not have, a size that
-            its patches do not divide, or code of its own that would have to run.
+            its patches do not divide or that it cannot take, or code of its own that would have
+            to run.
     """
     spec = f"hf:{name}"
     folder = _folder(name, spec)
@@ -126,24 +137,27 @@ def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
     tower, found = _with_weights(config, tensors, spec)
     family = family_of(model_type, tower, config)
     _check_complete(found, family, tower, tensors, spec)
-    patch = _side(config.patch_size)
-    input_spec = input_spec_of(folder, family, _side(config.image_size), image_size)
+    patch, native = side_of(config.patch_size), side_of(config.image_size)
+    input_spec = input_spec_of(folder, family, native, image_size)
     if input_spec.size % patch:
         nearest = max(1, round(input_spec.size / patch)) * patch
         raise InputError(
             f"{spec} cuts images into patches of {patch} pixels, of which {input_spec.size} is no "
             f"multiple. Use --image-size {nearest}."
         )
+    if model_type not in FAMILIES and input_spec.size != native:
+        check_takes(tower, input_spec.size, native, spec)
     architecture = Architecture(
         source="hf", name=model_type, arguments={"config": arguments, "pool": pool}
     )
     sha256 = files[0].sha256 if len(files) == 1 else None
     origin = Origin(spec=spec, format=f"transformers {model_type}", sha256=sha256)
-    return _wrap(tower, architecture, input_spec, origin)
+    return _wrap(tower, family, architecture, input_spec, origin)
 
 
-def _wrap(tower: Any, architecture: Architecture, spec: InputSpec, origin: Origin) -> Backbone:
-    family = family_of(architecture.name, tower, tower.config)
+def _wrap(
+    tower: Any, family: Family, architecture: Architecture, spec: InputSpec, origin: Origin
+) -> Backbone:
     pool: Pool = architecture.arguments["pool"] or family.pool
     if architecture.arguments["pool"] is None and not getattr(
         tower.config, "use_mean_pooling", True
@@ -165,10 +179,6 @@ def _wrap(tower: Any, architecture: Architecture, spec: InputSpec, origin: Origi
         blocks=_blocks(modules[family.blocks]),
         final=final.values(),
     )
-
-
-def _side(size: int | list[int]) -> int:
-    return size if isinstance(size, int) else size[0]
 
 
 def _blocks(layers: nn.Module) -> list[nn.Module]:
