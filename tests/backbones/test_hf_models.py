@@ -341,6 +341,25 @@ def test_weights_of_another_size_than_the_configuration_are_said_to_be(
 
 
 @pytest.mark.parametrize(
+    ("held", "written", "types"),
+    [
+        ("dinov2", "vit", "dinov2"),
+        ("swin", "swinv2", "swin"),
+        ("vit_msn", "clip_vision_model", "vit or vit_mae or vit_msn"),
+    ],
+)
+def test_weights_of_another_type_than_the_configuration_are_said_to_be(
+    held: str, written: str, types: str, tmp_path: Path
+) -> None:
+    folder = save(TINY[held].make(), tmp_path / held)
+    TINY[written].make().config.save_pretrained(folder)
+    assert refusal(folder).splitlines()[-1] == (
+        f"  The names in the file are those of the type {types}; its config.json says {written}. "
+        f"Fetch the config.json that belongs to the file."
+    )
+
+
+@pytest.mark.parametrize(
     ("config", "said"),
     [
         ({"model_type": "vit", "auto_map": {"AutoModel": "code.Model"}}, "and lacvit runs none"),

@@ -275,9 +275,31 @@ def _check_complete(
         {key: wanted[key] for key in (*missing, *mismatched)},
     )
     sizes = sizes_of({k: given[name] for k, name in own.items() if not LEFT_OVER.fullmatch(k)})
-    advice = f"The file is of a network {sizes}; its config.json of one {sizes_of(wanted)}."
-    differ = sizes is not None and sizes != sizes_of(wanted)
-    raise misfit(f"{spec} does not fit its own config.json", faults, advice if differ else "")
+    types, written = _types_of(tensors), tower.config.model_type
+    advice = ""
+    if types and written not in types:
+        advice = f"The names in the file are those of the type {' or '.join(types)}; its "
+        advice += f"config.json says {written}. Fetch the config.json that belongs to the file."
+    elif sizes is not None and sizes != sizes_of(wanted):
+        advice = f"The file is of a network {sizes}; its config.json of one {sizes_of(wanted)}."
+    raise misfit(f"{spec} does not fit its own config.json", faults, advice)
+
+
+def _types_of(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The families whose usual network has tensors of these names, at whatever depth."""
+    fitting = []
+    for model_type in FAMILIES.keys() & transformers.CONFIG_MAPPING.keys():
+        config = transformers.AutoConfig.for_model(model_type)
+        with _quiet(), torch.device("meta"):
+            tower = AutoModel.from_config(config, **_construction(model_type))
+        if _forms(_own_names(tower, tensors)) == _forms(tower.state_dict()):
+            fitting.append(model_type)
+    return sorted(fitting)
+
+
+def _forms(names: Iterable[str]) -> set[str]:
+    """Names of the encoder's tensors without the numbers of their blocks."""
+    return {re.sub(r"\d+", "#", name) for name in names if not LEFT_OVER.fullmatch(name)}
 
 
 def _own_names(tower: Any, names: Iterable[str]) -> dict[str, str]:
