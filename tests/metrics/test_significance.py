@@ -5,7 +5,13 @@ from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from lacvit.errors import InputError
-from lacvit.metrics.significance import fold_difference, holm, mcnemar, paired_difference
+from lacvit.metrics.significance import (
+    accuracy_interval,
+    fold_difference,
+    holm,
+    mcnemar,
+    paired_difference,
+)
 
 
 def answers(rng, *, seeds, images, gain, seed_spread=0.0, image_spread=1.0):
@@ -31,8 +37,10 @@ def test_a_worked_example():
     assert (found.seeds, found.images) == (2, 4)
     assert found.seeds_won == 1.5
     assert found.mcnemar == (0.5, 1.0)
+    assert found.seeds_tied == 1
     half = stats.t.ppf(0.975, 1) * 0.5 * np.sqrt(0.5) / np.sqrt(2)
-    assert found.paired_t == pytest.approx((0.25 - half, 0.25 + half))
+    assert half > 3
+    assert found.paired_t == (-1.0, 1.0), "no difference is larger"
     assert found.interval == found.paired_t, "the wider one"
     assert found.basis == "paired_t"
     assert found.verdict == "unsettled"
@@ -83,6 +91,87 @@ def test_coverage_of_the_reported_interval(seeds):
         low, high = paired_difference(a, b, resamples=400).interval
         covered += low <= truth <= high
     assert 0.93 <= covered / repeats <= 0.99
+
+
+def alike(rng, *, seeds, images, kind):
+    """Two methods that differ on 4 % of the images: a alone is right on 3.5 %, b alone on 0.5 %.
+
+    ``images``: on the same images under every seed; ``chance``: on images drawn anew by each seed;
+    ``luck``: so too, and a seed has up to twice as many of them as another.
+    """
+    drawn = rng.uniform(size=(1 if kind == "images" else seeds, images)) + np.zeros((seeds, 1))
+    luck = np.clip(1 + 0.5 * rng.normal(size=(seeds, 1)), 0, 2) if kind == "luck" else 1.0
+    both = np.tile(rng.uniform(size=images) < 0.8, (seeds, 1))
+    only_a, only_b = drawn < 0.035 * luck, drawn > 0.995
+    return (both | only_a) & ~only_b, (both | only_b) & ~only_a
+
+
+@pytest.mark.parametrize("kind", ["images", "chance", "luck"])
+@pytest.mark.parametrize("images", [20, 40])
+@pytest.mark.parametrize("design", ["split", "folds"])
+def test_few_images_on_which_methods_agree_settle_nothing(design, images, kind):
+    """The interval holds the true 3 points at least 93 times in 100; "equal" is never said.
+
+    Without the made-up images it held them 20 to 80 times in 100 at these sizes.
+    """
+    rng = np.random.default_rng(18)
+    found = []
+    for _ in range(100):
+        a, b = alike(rng, seeds=3, images=images, kind=kind)
+        if design == "folds":
+            fold = np.stack([rng.permutation(np.arange(images) % 5) for _ in range(3)])
+            found.append(fold_difference(a, b, fold, resamples=300))
+        else:
+            found.append(paired_difference(a, b, resamples=300))
+    assert np.mean([one.interval[0] <= 0.03 <= one.interval[1] for one in found]) >= 0.93
+    assert "equal" not in [one.verdict for one in found]
+    assert min(one.detectable for one in found) > 2 / images
+
+
+@pytest.mark.parametrize(
+    ("images", "verdict"), [(20, "unsettled"), (100, "unsettled"), (400, "equal")]
+)
+def test_equal_answers_are_called_equal_only_of_many_images(images, verdict):
+    a = np.arange(images) % 5 > 0
+    a = np.stack([a, a, a])
+    fold = np.stack([np.arange(images) % 5] * 3)
+    for found in (
+        paired_difference(a, a),
+        paired_difference(a[:1], a[:1]),
+        fold_difference(a, a, fold),
+    ):
+        assert found.verdict == verdict
+        assert found.interval[0] < 0 < found.interval[1]
+        assert found.detectable > 0
+        assert found.p_value == 1
+
+
+def test_many_images_are_not_moved_by_the_two_made_up():
+    """The bootstrap of images alone is the binomial's, whose error is known."""
+    a, b = answers(np.random.default_rng(11), seeds=1, images=10_000, gain=0.1)
+    low, high = paired_difference(a, b).image_bootstrap
+    difference = (a.astype(float) - b)[0]
+    error = difference.std() / np.sqrt(10_000)
+    assert (low, high) == pytest.approx(
+        (difference.mean() - 1.96 * error, difference.mean() + 1.96 * error), abs=0.05 * error
+    )
+
+
+def test_no_interval_and_no_difference_goes_beyond_all_images():
+    a, b = np.ones((2, 4), dtype=bool), np.ones((2, 4), dtype=bool)
+    a[0, :2], b[1, :3] = False, False
+    found = paired_difference(a, b)
+    assert found.interval == (-1.0, 1.0)
+    assert found.detectable == 1.0
+
+
+def test_an_accuracy_has_an_interval_within_0_and_1_even_without_a_mistake():
+    low, high = accuracy_interval(np.ones((3, 20), dtype=bool))
+    assert 0.8 < low < 0.9, "Wilson's, of 20 of 20, begins at 0.84"
+    assert high == 1.0
+    correct, _ = answers(np.random.default_rng(12), seeds=5, images=300, gain=0.0)
+    low, high = accuracy_interval(correct)
+    assert low < correct.mean() < high
 
 
 def test_one_seed_says_that_training_was_not_measured():
@@ -139,6 +228,10 @@ def test_holm_is_statsmodels(p_values):
     assert holm(p_values) == pytest.approx(tuple(expected))
 
 
+def test_holm_among_more_comparisons_than_are_reported():
+    assert holm([0.01, 0.02], of=6) == pytest.approx((0.06, 0.1))
+
+
 def fold_answers(rng, images, repeats, folds):
     a, b = answers(rng, seeds=repeats, images=images, gain=0.3)
     fold = np.stack([rng.permutation(np.arange(images) % folds) for _ in range(repeats)])
@@ -172,6 +265,11 @@ def test_swapping_the_methods_turns_the_signs():
     assert there.difference == pytest.approx(-back.difference)
     assert there.paired_t == pytest.approx((-back.paired_t[1], -back.paired_t[0]))
     assert there.seeds_won + back.seeds_won == 4
+    turned = there.mirrored()
+    assert turned.difference == back.difference
+    assert turned.paired_t == back.paired_t
+    assert turned.interval == pytest.approx(back.interval, abs=0.01)
+    assert turned.mirrored() == there
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (6,), (0, 5)])

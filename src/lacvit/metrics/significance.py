@@ -5,29 +5,40 @@ weights, views), which the seed draws. An interval that sees one of them alone i
 default is the wider of one that sees both (`two_way`) and one that trusts the seeds alone
 (`paired_t`).
 
-Shape letters: S seeds, N test images, P patterns of one image over the seeds. All figures are
-shares of the test images (0.01 is one point) and differences are a minus b.
+Shape letters: S seeds, N test images. All figures are shares of the test images (0.01 is one
+point) and differences are a minus b.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from lacvit.errors import InputError
+from lacvit.metrics._intervals import (
+    LEVEL,
+    RIGHT_AND_WRONG,
+    Floats,
+    Range,
+    bootstrap,
+    detectable_difference,
+    draws_p,
+    negated,
+    one_for_each,
+    percentiles,
+    t_interval,
+    t_p,
+    wider,
+)
 
 Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
-Range = tuple[float, float]
 
 RESAMPLES = 10_000
 MARGIN = 0.01  # a difference within one point is called equal
-LEVEL = 0.95
-POWER = 0.8
 _ONE_SEED = "images alone: one run each, training was not measured"
 
 
@@ -48,12 +59,14 @@ class PairedDifference:
     """Exact p a seed. About those two trained models only, not about the methods."""
     seeds_won: float
     """Seeds in which a is ahead; a tie counts one half."""
+    seeds_tied: int
     seeds: int
     images: int
     equivalent: bool
     """Whether the 90 % interval lies within the margin (two one-sided tests at 5 %)."""
     detectable: float
-    """The smallest difference that this design would have found with 80 % power."""
+    """The smallest difference that this design would have found with 80 % power; at 1 (all of
+    the images) there is none."""
 
     @property
     def verdict(self) -> str:
@@ -63,6 +76,18 @@ class PairedDifference:
         if self.interval[0] > 0:
             return "better"
         return "worse" if self.interval[1] < 0 else "unsettled"
+
+    def mirrored(self) -> PairedDifference:
+        """The same of b less a."""
+        return replace(
+            self,
+            difference=0.0 - self.difference,
+            interval=negated(self.interval),
+            image_bootstrap=negated(self.image_bootstrap),
+            two_way=self.two_way and negated(self.two_way),
+            paired_t=self.paired_t and negated(self.paired_t),
+            seeds_won=self.seeds - self.seeds_won,
+        )
 
 
 def paired_difference(
@@ -76,9 +101,12 @@ def paired_difference(
     """Compare two methods that were trained under the same S seeds and met the same N images.
 
     The two-way bootstrap draws seeds and, independently, images, with replacement (Owen 2007,
-    "The pigeonhole bootstrap"), and takes percentiles of the mean difference. It counts what is
+    "The pigeonhole bootstrap"), and takes percentiles of the mean difference. Two images are made
+    up, one for either side, so that few images that agree do not settle it (Bonett and Price 2012;
+    `lacvit.metrics._intervals` says how). The bootstrap counts what is
     due to neither seeds nor images three times: where the seeds of a method differ in nothing but
-    chance answers it covers 99 % and more. The paired t takes the S differences as its sample.
+    chance answers it covers 99 % and more. The paired t takes the S differences as its sample, and
+    nothing is added to it: it speaks of these images. No interval goes beyond -1 and 1.
     Under one seed only the images can be resampled, and `basis` says that training was not
     measured.
 
@@ -94,27 +122,29 @@ def paired_difference(
     """
     difference_SN = _difference(correct_a_SN, correct_b_SN)
     by_seed_S = difference_SN.mean(axis=1)
-    of_images, of_both = _bootstrap(difference_SN, resamples, np.random.default_rng(seed))
+    of_images, of_both = bootstrap(
+        difference_SN, one_for_each(difference_SN), resamples, np.random.default_rng(seed)
+    )
     if len(by_seed_S) == 1:
         return _judged(
             correct_a_SN,
             correct_b_SN,
-            lambda level: {_ONE_SEED: _percentiles(of_images, level)},
+            lambda level: {_ONE_SEED: percentiles(of_images, level)},
             of_images,
-            p_value=_p(of_images),
-            detectable=_detectable(by_seed_S, float(of_images.std())),
+            p_value=draws_p(of_images),
+            detectable=detectable_difference(by_seed_S, float(of_images.std())),
             margin=margin,
         )
     return _judged(
         correct_a_SN,
         correct_b_SN,
         lambda level: {
-            "two_way": _percentiles(of_both, level),
-            "paired_t": _t_interval(by_seed_S, level),
+            "two_way": percentiles(of_both, level),
+            "paired_t": t_interval(by_seed_S, level),
         },
         of_images,
-        p_value=max(_p(of_both), _t_p(by_seed_S)),
-        detectable=_detectable(by_seed_S, float(of_both.std())),
+        p_value=max(draws_p(of_both), t_p(by_seed_S)),
+        detectable=detectable_difference(by_seed_S, float(of_both.std())),
         margin=margin,
     )
 
@@ -155,20 +185,35 @@ def fold_difference(
         )
     rows = zip(difference_RN, fold_RN, strict=True)
     by_fold_J = np.array([row[fold == k].mean() for row, fold in rows for k in range(folds)])
-    of_images, _ = _bootstrap(difference_RN, resamples, np.random.default_rng(seed))
+    of_images, _ = bootstrap(
+        difference_RN, one_for_each(difference_RN), resamples, np.random.default_rng(seed)
+    )
     overlap = 1 / (folds - 1) if overlap is None else overlap
     return _judged(
         correct_a_RN,
         correct_b_RN,
         lambda level: {
-            "corrected_t": _t_interval(by_fold_J, level, overlap),
-            "image_bootstrap": _percentiles(of_images, level),
+            "corrected_t": t_interval(by_fold_J, level, overlap),
+            "image_bootstrap": percentiles(of_images, level),
         },
         of_images,
-        p_value=max(_p(of_images), _t_p(by_fold_J, overlap)),
-        detectable=_detectable(by_fold_J, float(of_images.std()), overlap),
+        p_value=max(draws_p(of_images), t_p(by_fold_J, overlap)),
+        detectable=detectable_difference(by_fold_J, float(of_images.std()), overlap),
         margin=margin,
     )
+
+
+def accuracy_interval(correct_SN: Bools, *, resamples: int = RESAMPLES, seed: int = 0) -> Range:
+    """95 % interval of one method's accuracy over images and seeds: the two-way bootstrap.
+
+    The two images that are made up are one named rightly and one named wrongly, so that a method
+    without a mistake on 20 images is not said to make none. Of one seed, whose training was not
+    measured, Wilson's interval is the better known.
+    """
+    _, of_both = bootstrap(
+        correct_SN.astype(np.float64), RIGHT_AND_WRONG, resamples, np.random.default_rng(seed)
+    )
+    return percentiles(of_both, LEVEL)
 
 
 def _judged(
@@ -184,18 +229,19 @@ def _judged(
     """All that is said of a pair, from its intervals at any level; the wider one is reported."""
     by_seed_S = correct_a_SN.mean(axis=1) - correct_b_SN.mean(axis=1)
     reported = intervals(LEVEL)
-    interval, basis = _wider(reported)
-    narrow, _ = _wider(intervals(2 * LEVEL - 1))
+    interval, basis = wider(reported)
+    narrow, _ = wider(intervals(2 * LEVEL - 1))
     return PairedDifference(
         difference=float(by_seed_S.mean()),
         interval=interval,
         basis=basis,
-        image_bootstrap=_percentiles(of_images, LEVEL),
+        image_bootstrap=percentiles(of_images, LEVEL),
         two_way=reported.get("two_way"),
         paired_t=reported.get("paired_t", reported.get("corrected_t")),
         p_value=p_value,
         mcnemar=tuple(mcnemar(a, b) for a, b in zip(correct_a_SN, correct_b_SN, strict=True)),
         seeds_won=float((by_seed_S > 0).sum() + 0.5 * (by_seed_S == 0).sum()),
+        seeds_tied=int((by_seed_S == 0).sum()),
         seeds=correct_a_SN.shape[0],
         images=correct_a_SN.shape[1],
         equivalent=bool(-margin < narrow[0] and narrow[1] < margin),
@@ -216,14 +262,19 @@ def mcnemar(correct_a_N: Bools, correct_b_N: Bools) -> float:
     return float(stats.binomtest(only_a, only_a + only_b).pvalue)
 
 
-def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+def holm(p_values: Sequence[float], *, of: int | None = None) -> tuple[float, ...]:
     """The p-values of one report, adjusted so that the chance of any false claim is kept.
 
     Holm 1979: sorted from the smallest, the k-th of m is multiplied by m - k + 1 and is at least
     the one before it, at most 1. Given back in the order they came in.
+
+    Args:
+        p_values: those that are reported.
+        of: m, where more comparisons could have been reported than were. The others are taken
+            for the largest, which makes none of these smaller than it should be.
     """
     order = np.argsort(p_values, kind="stable")
-    factors = len(order) - np.arange(len(order))
+    factors = (len(order) if of is None else of) - np.arange(len(order))
     raised = np.maximum.accumulate(np.asarray(p_values, dtype=float)[order] * factors)
     adjusted = np.empty(len(order))
     adjusted[order] = np.minimum(raised, 1.0)
@@ -237,61 +288,3 @@ def _difference(correct_a_SN: Bools, correct_b_SN: Bools) -> Floats:
             "the same (seeds, images) of both, at least one of each."
         )
     return correct_a_SN.astype(np.float64) - correct_b_SN.astype(np.float64)
-
-
-def _bootstrap(
-    difference_SN: Floats, resamples: int, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
-    """Mean differences over resampled images, and over resampled images and seeds.
-
-    Images with the same column are interchangeable, so what is drawn is how often each of the
-    P different columns comes: exact, and P is at most 3^S.
-    """
-    seeds, images = difference_SN.shape
-    pattern_SP, count_P = np.unique(difference_SN, axis=1, return_counts=True)
-    drawn_BP = rng.multinomial(images, count_P / images, size=resamples)
-    by_seed_BS = drawn_BP @ pattern_SP.T / images
-    weight_BS = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
-    return by_seed_BS.mean(axis=1), (by_seed_BS * weight_BS).sum(axis=1)
-
-
-def _percentiles(draws: Floats, level: float) -> Range:
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def _p(draws: Floats) -> float:
-    """Two-sided: twice the share of the draws on the rarer side of 0, the estimate counted in."""
-    rarer = min((draws <= 0).sum(), (draws >= 0).sum())
-    return float(min(1.0, 2 * (rarer + 1) / (len(draws) + 1)))
-
-
-def _t_error(sample: Floats, overlap: float) -> float:
-    return float(sample.std(ddof=1) * np.sqrt(1 / len(sample) + overlap))
-
-
-def _t_interval(sample: Floats, level: float, overlap: float = 0.0) -> Range:
-    half = float(stats.t.ppf((1 + level) / 2, len(sample) - 1)) * _t_error(sample, overlap)
-    return float(sample.mean()) - half, float(sample.mean()) + half
-
-
-def _t_p(sample: Floats, overlap: float = 0.0) -> float:
-    error = _t_error(sample, overlap)
-    if error == 0:  # every seed the same
-        return 1.0 if sample.mean() == 0 else 0.0
-    return float(2 * stats.t.sf(abs(sample.mean()) / error, len(sample) - 1))
-
-
-def _detectable(sample: Floats, bootstrap_error: float, overlap: float = 0.0) -> float:
-    """(quantile of the level + quantile of the power) standard errors, by the worse of the two."""
-    normal = float(stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(POWER)) * bootstrap_error
-    if len(sample) < 2:
-        return normal
-    freedom = len(sample) - 1
-    quantiles = float(stats.t.ppf((1 + LEVEL) / 2, freedom) + stats.t.ppf(POWER, freedom))
-    return max(normal, quantiles * _t_error(sample, overlap))
-
-
-def _wider(choices: dict[str, Range]) -> tuple[Range, str]:
-    name = max(choices, key=lambda key: choices[key][1] - choices[key][0])
-    return choices[name], name
