@@ -122,8 +122,9 @@ def _copies_in_words(
         found = f"{len(pairs)} of {images} test images train or validate too, under another name"
         so = "Every method has seen them"
     return (
-        f"{found} ({named}). {so}, so that the accuracies here are too high and the differences "
-        f"too small. lacvit check {data} lists copies: take them out and compare anew."
+        f"{found} ({named}). {so}: accuracies may be up to {100 * len(pairs) / images:.2g} points "
+        f"too high, and differences too small. lacvit check {data} lists copies: take them out "
+        f"and compare anew."
     )
 
 

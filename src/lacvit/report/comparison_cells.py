@@ -51,7 +51,7 @@ class CellView:
 
     figures: Mapping[str, Any]
     accuracies: Markup
-    differences: Markup | None
+    differences: tuple[tuple[str, Markup], ...]  # by the method that is set against the others
     pairs: tuple[PairView, ...]
     detail: Detail
     told: bool  # whether its methods' answers are drawn one by one
@@ -133,16 +133,21 @@ def accuracies(number: int, cell: Mapping[str, Any]) -> Markup:
     )
 
 
-def differences(number: int, cell: Mapping[str, Any], margin: float) -> Markup | None:
-    pairs = cell["pairs"]
-    if not pairs:
-        return None
-    return _svg(
-        partial(draw_differences, pairs=pairs, margin=margin),
-        rows_frame(row_names(pairs)),
-        f"differences-{number}",
-        " ".join(pair["words"] for pair in pairs),
-    )
+def differences(
+    number: int, cell: Mapping[str, Any], margin: float
+) -> tuple[tuple[str, Markup], ...]:
+    """A plot for each method that is set against others."""
+    plots = []
+    for place, method in enumerate(dict.fromkeys(pair["method"] for pair in cell["pairs"])):
+        pairs = [pair for pair in cell["pairs"] if pair["method"] == method]
+        drawn = _svg(
+            partial(draw_differences, pairs=pairs, margin=margin),
+            rows_frame(row_names(pairs)),
+            f"differences-{number}-{place}",
+            " ".join(pair["words"] for pair in pairs),
+        )
+        plots.append((method, drawn))
+    return tuple(plots)
 
 
 def over_shots(
