@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from compared_runs import judged, made_up, planned, write_run
+from lacvit.cli.compare import compare as compare_command
 from lacvit.comparison.answers import read_answers
 from lacvit.comparison.judge import judge
 from lacvit.comparison.plan import Request, plan_runs
 from lacvit.comparison.tables import as_csv, as_latex, as_markdown
+from lacvit.comparison.words import answer, pair_words, points
 from lacvit.errors import InputError
 from lacvit.metrics.significance import paired_difference
 
@@ -24,18 +26,23 @@ def test_differences_are_those_of_the_paired_answers(tmp_path: Path) -> None:
     expected = paired_difference(answers["lacvit"], answers["linear-probe"])
     assert pair["method"] == "lacvit"
     assert pair["against"] == "linear-probe"
-    for name in ("difference", "interval", "image_bootstrap", "two_way", "paired_t", "mcnemar"):
+    for name in (
+        "difference", "interval", "image_bootstrap", "two_way", "paired_t", "mcnemar", "p_value",
+    ):  # fmt: skip
         assert pair[name] == pytest.approx(getattr(expected, name)), name
     assert pair["verdict"] == "better"
     assert figures["complete"]
     json.dumps(figures, allow_nan=False)
 
 
-def test_the_answer_begins_with_what_lacvit_loses_to(tmp_path: Path) -> None:
+def test_the_answer_names_the_leader_and_what_lacvit_loses_to(tmp_path: Path) -> None:
     figures = judged(tmp_path, made_up({"linear-probe": 0.5, "cross-entropy": 0.7, "lacvit": 0.6}))
     answer = figures["answer"]
-    assert answer.startswith("pico, 10 a class: lacvit is worse than cross-entropy (-")
-    assert "; it is better than linear-probe (+" in answer
+    assert answer.startswith("pico, 10 a class: cross-entropy has the highest accuracy, 64.2 %; it")
+    assert "; it is better than lacvit (+8.2 points, +" in answer
+    assert ") and linear-probe (+18.9 points, " in answer
+    assert answer.endswith(" lacvit is worse than cross-entropy; it is better than linear-probe.")
+    assert figures["cells"][0]["leader"] == "cross-entropy"
     worse = next(p for p in figures["cells"][0]["pairs"] if p["against"] == "cross-entropy")
     assert worse["words"].startswith("lacvit is -")
     assert ": worse. Use cross-entropy here. The smallest difference" in worse["words"]
@@ -44,7 +51,7 @@ def test_the_answer_begins_with_what_lacvit_loses_to(tmp_path: Path) -> None:
 def test_a_draw_is_called_one(tmp_path: Path) -> None:
     answers = made_up({"cross-entropy": 0.6, "lacvit": 0.6}, images=4000)
     figures = judged(tmp_path, answers, margin=0.03)
-    assert "lacvit equals cross-entropy (" in figures["answer"]
+    assert "cross-entropy has the highest accuracy, 60.6 %; it equals lacvit (" in figures["answer"]
     assert "equal within the margin" in figures["cells"][0]["pairs"][0]["words"]
 
 
@@ -52,7 +59,7 @@ def test_few_images_settle_nothing(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     answers = {name: rng.uniform(size=(3, 30)) < 0.6 for name in ("cross-entropy", "lacvit")}
     figures = judged(tmp_path, answers)
-    assert "cannot be told from cross-entropy" in figures["answer"]
+    assert "; it cannot be told from " in figures["answer"]
     assert "not settled; differences beyond" in figures["cells"][0]["pairs"][0]["words"]
 
 
@@ -64,13 +71,84 @@ def test_one_seed_says_what_it_did_not_measure(tmp_path: Path) -> None:
     )
 
 
+def test_the_default_method_and_the_leader_are_set_against_all_others(tmp_path: Path) -> None:
+    shares = {"linear-probe": 0.5, "cross-entropy": 0.7, "knn": 0.5, "lacvit": 0.6}
+    figures = judged(tmp_path, made_up(shares | {"joint-refit": 0.62}))
+    cell = figures["cells"][0]
+    assert cell["reference"] == "lacvit"
+    assert {pair["method"] for pair in cell["pairs"][:4]} == {"lacvit"}
+    assert [(pair["method"], pair["against"]) for pair in cell["pairs"][4:]] == [
+        ("joint-refit", "linear-probe"), ("joint-refit", "cross-entropy"), ("joint-refit", "knn"),
+        ("cross-entropy", "linear-probe"), ("cross-entropy", "knn"),
+    ]  # fmt: skip
+    assert figures["pairs_looked_at"] == 10
+    assert "joint-refit, lacvit train's default, is behind cross-entropy, but" in cell["answer"]
+    rows = list(csv.DictReader(io.StringIO(as_csv(figures))))
+    against_itself = next(row for row in rows if row["method"] == "joint-refit")
+    assert against_itself["difference_to_joint-refit"] == ""
+    probe = next(row for row in rows if row["method"] == "linear-probe")
+    ours = next(pair for pair in cell["pairs"] if pair["against"] == "linear-probe")
+    assert float(probe["difference_to_lacvit"]) == pytest.approx(-ours["difference"])
+    assert float(probe["low_to_lacvit"]) == pytest.approx(-ours["interval"][1])
+    assert float(probe["p_holm_to_lacvit"]) == pytest.approx(ours["p_holm"])
+    assert (ours["verdict"], probe["verdict_to_lacvit"]) == ("better", "worse")
+
+
+def test_a_claim_that_does_not_survive_holm_says_so() -> None:
+    a, b = np.ones((3, 100), dtype=bool), np.ones((3, 100), dtype=bool)
+    b[0, :8], b[1, :9], b[2, :10] = False, False, False
+    found = paired_difference(a, b)
+    assert found.verdict == "better"
+    assert ": better. " in pair_words("lacvit", "knn", found, 0.05)
+    said = pair_words("lacvit", "knn", found, 0.2)
+    assert (
+        "better if this pair were the only one; among all pairs of the report it is not s" in said
+    )
+    assert "by Holm 0.2)" in said
+    back = pair_words("knn", "lacvit", found.mirrored(), 0.2)
+    assert "worse if this pair were the only one" in back
+    assert "Use lacvit here" not in back
+    told = answer("knn", "lacvit", 1.0, {("lacvit", "knn"): (found, 0.2)})
+    assert "it is ahead of knn (+9.0 points, " in told
+    assert "), but not surely so among all pairs of the report." in told
+
+
+def test_words_claim_nothing_impossible(tmp_path: Path) -> None:
+    a, b = np.ones((2, 4), dtype=bool), np.ones((2, 4), dtype=bool)
+    a[0, :2], b[1, :3] = False, False
+    said = pair_words("lacvit", "knn", paired_difference(a, b), 1.0)
+    assert "(95 % interval -100.0 to +100.0), ahead in 1 of 2 seeds, on 4 test images" in said
+    assert "not settled; no difference is excluded." in said
+    assert said.endswith("So small a design finds no difference, however large.")
+    same = judged(tmp_path, {"knn": np.ones((1, 20), dtype=bool), "lacvit": np.ones((1, 20), bool)})
+    words = same["cells"][0]["pairs"][0]["words"]
+    assert words.startswith("lacvit is 0.0 points over knn (95 % interval -")
+    assert "ahead in 0 of 1 seed, level in 1, on 20 test images: not settled" in words
+    assert "finds: 0.0" not in words
+    for method in same["cells"][0]["methods"]:
+        assert method["interval"][0] < 0.9, "20 right of 20 are no proof of 100 %"
+
+
+@pytest.mark.parametrize(("share", "said"), [(-0.0, "0.0"), (-0.0004, "0.0"), (0.012, "+1.2")])
+def test_nothing_has_no_sign(share: float, said: str) -> None:
+    assert points(share) == said
+
+
+@pytest.mark.parametrize("margin", ["-1", "0", "nan"])
+def test_a_margin_that_holds_nothing_is_refused(margin: str) -> None:
+    with pytest.raises(InputError, match=r"--margin is .*; give more than 0 points, within which"):
+        compare_command("photos", margin=float(margin), methods="knn,lacvit")
+
+
 def test_holm_runs_over_the_whole_report(tmp_path: Path) -> None:
     figures = judged(
         tmp_path, made_up({"linear-probe": 0.58, "cross-entropy": 0.59, "lacvit": 0.6})
     )
     pairs = figures["cells"][0]["pairs"]
     smallest = min(pairs, key=lambda pair: pair["p_value"])
-    assert smallest["p_holm"] == pytest.approx(min(1.0, 2 * smallest["p_value"]))
+    assert smallest["p_holm"] == pytest.approx(min(1.0, 3 * smallest["p_value"])), (
+        "the pair of the others was looked at too"
+    )
 
 
 def test_without_lacvit_the_last_method_is_set_against_the_others(tmp_path: Path) -> None:
@@ -88,7 +166,10 @@ def test_a_half_finished_comparison_says_what_there_is(tmp_path: Path) -> None:
     assert not figures["complete"]
     assert figures["missing"] == ["linear-probe-s0"]
     assert figures["cells"][0]["pairs"] == []
-    assert "Unfinished: 1 runs are missing." in as_markdown(figures)
+    assert "Unfinished: 1 run is missing." in as_markdown(figures)
+    assert as_latex(figures).startswith("% Unfinished: 1 run is missing.\n\\begin{tabular}")
+    (row,) = csv.DictReader(io.StringIO(as_csv(figures)))
+    assert row["complete"] == "False"
 
 
 def test_only_seeds_that_every_method_has_are_compared(tmp_path: Path) -> None:
@@ -138,6 +219,15 @@ def test_tables_hold_the_same_figures(tmp_path: Path) -> None:
     mean = f"{100 * answers['lacvit'].mean():.1f}"
     assert f"| lacvit | {mean} |" in as_markdown(figures)
     assert f"pico, 10 a class & lacvit & {mean} &" in as_latex(figures)
+    assert {row["complete"] for row in rows} == {"True"}
+    (pair,) = figures["cells"][0]["pairs"]
+    p, p_holm = pair["p_value"], pair["p_holm"]
+    assert f"| {p:.3f} | {p_holm:.3f} | better |" in as_markdown(figures)
+    assert f"& {p:.3f} & {p_holm:.3f} & better" in as_latex(figures)
+    assert "about those two trained models only" in as_markdown(figures)
+    assert "- lacvit and linear-probe: seed 0: <0.001, seed 1: " in as_markdown(figures)
+    assert "lacvit & linear-probe & +" in as_latex(figures)
+    assert "Unfinished" not in as_latex(figures)
     assert as_latex(figures).count("{") == as_latex(figures).count("}")
 
 

@@ -98,6 +98,11 @@ def compare(
     assigned = dict(parse_assignment(text) for text in assign or ())
     given |= assigned
     _check_used(assigned, given, _names(methods))
+    if not margin > 0:  # nan is refused too
+        raise InputError(
+            f"--margin is {margin:g}; give more than 0 points, within which methods count as "
+            f"equal, such as 1."
+        )
     given |= {} if data is None else {"data.path": data}
     given |= {} if root is None else {"data.root": root}
     given |= {} if epochs is None else {"contrastive.epochs": epochs}
@@ -175,7 +180,9 @@ def _run(
         pair
         for cell in comparison.figures["cells"]
         for pair in cell["pairs"]
-        if fail_below is not None and 100 * pair["difference"] < fail_below
+        if fail_below is not None
+        and pair["method"] == cell["reference"]
+        and 100 * pair["difference"] < fail_below
     ]
     for pair in short:
         print(f"Below --fail-below {fail_below:g}: {pair['words']}")
@@ -215,3 +222,4 @@ def _show(figures: Any) -> None:
         console.print(table)
         for pair in cell["pairs"]:
             print(pair["words"])
+    print(f"\n{figures['answer']}")

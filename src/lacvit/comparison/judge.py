@@ -6,18 +6,25 @@ Shape letters: S seeds (repeats, where folds test in turn), N test images.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lacvit.arms import DEFAULT_ARM
 from lacvit.comparison.answers import RunAnswers, correct_by_seed
 from lacvit.comparison.folds import compare_repeats, put_together, repeats_interval
 from lacvit.comparison.plan import Cell, PlannedRun, Request
+from lacvit.comparison.words import Found, answer, pair_words
 from lacvit.metrics.classification import wilson_interval
-from lacvit.metrics.significance import PairedDifference, holm, paired_difference
+from lacvit.metrics.significance import (
+    PairedDifference,
+    accuracy_interval,
+    holm,
+    paired_difference,
+)
 
 OURS = "lacvit"
 
@@ -45,13 +52,18 @@ def judge(
 ) -> dict[str, Any]:
     """All that `comparison.json` says of the runs that have ended."""
     by_cell = sorted(runs, key=lambda pair: (pair[0].cell.backbone, pair[0].cell.shots or 0))
-    cells = [
-        _cell(cell, [answers for _, answers in group if answers], request)
+    compared = [
+        _compare(cell, [answers for _, answers in group if answers], request)
         for cell, group in groupby(by_cell, key=lambda pair: pair[0].cell)
     ]
-    pairs = [pair for cell in cells for pair in cell["pairs"]]
-    for pair, p_holm in zip(pairs, holm([pair["p_value"] for pair in pairs]), strict=True):
-        pair["p_holm"] = p_holm
+    # Any method could have led, so every pair counts as looked at, not only those that are told.
+    looked_at = sum(len(cell.correct) * (len(cell.correct) - 1) // 2 for cell in compared)
+    p_values = [found.p_value for cell in compared for found in cell.found.values()]
+    p_holm = iter(holm(p_values, of=looked_at))
+    cells = [
+        _cell(cell, {pair: (found, next(p_holm)) for pair, found in cell.found.items()}, request)
+        for cell in compared
+    ]
     missing = [planned.folder.name for planned, answers in runs if answers is None]
     design = "folds" if request.folds else "split"
     return {
@@ -62,6 +74,7 @@ def judge(
         "methods": list(request.methods),
         "seeds": request.seeds,
         "margin": request.margin,
+        "pairs_looked_at": looked_at,
         "complete": not missing,
         "missing": missing,
         "answer": " ".join(cell["answer"] for cell in cells),
@@ -69,22 +82,56 @@ def judge(
     }
 
 
-def _cell(cell: Cell, runs: Sequence[RunAnswers], request: Request) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Compared:
+    """One cell's runs, and the differences that are told of it, each pair of methods once."""
+
+    cell: Cell
+    runs: Sequence[RunAnswers]
+    whole: Sequence[RunAnswers]  # the same, or their folds put together
+    methods: Sequence[str]
+    seeds: Sequence[int]
+    correct: Mapping[str, Bools]
+    ours: str
+    leader: str | None
+    found: Mapping[tuple[str, str], PairedDifference]
+
+
+def _compare(cell: Cell, runs: Sequence[RunAnswers], request: Request) -> _Compared:
+    """Ours, then the default, then the leader, each against all others."""
     methods = [m for m in request.methods if any(run.method == m for run in runs)]
     whole = put_together(runs, request.folds) if request.folds else list(runs)
     able = [m for m in methods if any(run.method == m for run in whole)]
     seeds, correct = correct_by_seed(whole, able)
     ours = OURS if OURS in methods else methods[-1] if methods else OURS
+    leader = max(correct, key=lambda m: float(correct[m].mean()), default=None)
+    found: dict[tuple[str, str], PairedDifference] = {}
+    for one in (ours, DEFAULT_ARM, leader):
+        for other in correct:
+            if one not in correct or other == one or {(one, other), (other, one)} & found.keys():
+                continue
+            found[one, other] = (
+                compare_repeats(correct[one], correct[other], whole, seeds, request.margin)
+                if request.folds
+                else paired_difference(correct[one], correct[other], margin=request.margin)
+            )
+    return _Compared(cell, runs, whole, methods, seeds, correct, ours, leader, found)
 
-    def difference(one_SN: Bools, other_SN: Bools) -> PairedDifference:
-        if request.folds:
-            return compare_repeats(one_SN, other_SN, whole, seeds, request.margin)
-        return paired_difference(one_SN, other_SN, margin=request.margin)
 
-    found = [
-        (other, difference(correct[ours], correct[other]))
-        for other in able
-        if other != ours and ours in correct
+def _cell(
+    compared: _Compared, found: Mapping[tuple[str, str], Found], request: Request
+) -> dict[str, Any]:
+    cell, runs, whole = compared.cell, compared.runs, compared.whole
+    pairs = [
+        {
+            "method": one,
+            "against": other,
+            **asdict(difference),
+            "verdict": difference.verdict,
+            "p_holm": p_holm,
+            "words": pair_words(one, other, difference, p_holm, request.folds),
+        }
+        for (one, other), (difference, p_holm) in found.items()
     ]
     return {
         "name": cell.name,
@@ -92,22 +139,31 @@ def _cell(cell: Cell, runs: Sequence[RunAnswers], request: Request) -> dict[str,
         "shots": cell.shots,
         "images": len(whole[0].correct_N) if whole else 0,
         "classes": len(runs[0].class_names) if runs else 0,
-        "seeds": seeds,
+        "seeds": compared.seeds,
         "methods": [
             _method(
                 m,
                 [run for run in runs if run.method == m],
                 [run for run in whole if run.method == m],
-                _accuracy_interval(correct.get(m), whole if request.folds else None, seeds),
+                _accuracy_interval(
+                    compared.correct.get(m), whole if request.folds else None, compared.seeds
+                ),
             )
-            for m in methods
+            for m in compared.methods
         ],
-        "pairs": [
-            {"method": ours, "against": other, **_pair(ours, other, paired, request.folds)}
-            for other, paired in found
-        ],
-        "answer": _answer(cell, ours, found, "repeat of folds" if request.folds else "seed"),
+        "leader": compared.leader,
+        "reference": compared.ours,
+        "pairs": pairs,  # the reference against all others, then the default method, the leader
+        "answer": f"{cell.name}: {_answer(compared, found, request)}",
     }
+
+
+def _answer(compared: _Compared, found: Mapping[tuple[str, str], Found], request: Request) -> str:
+    if compared.leader is None or not found:
+        unit = "repeat of folds" if request.folds else "seed"
+        return f"no two methods have ended on the same {unit} yet."
+    accuracy = float(compared.correct[compared.leader].mean())
+    return answer(compared.ours, compared.leader, accuracy, found)
 
 
 def _method(
@@ -149,64 +205,4 @@ def _accuracy_interval(
         return repeats_interval(correct_SN, repeats, seeds)
     if len(correct_SN) == 1:
         return wilson_interval(int(correct_SN.sum()), correct_SN.size)
-    return paired_difference(correct_SN, np.zeros_like(correct_SN)).two_way
-
-
-def _pair(ours: str, other: str, found: PairedDifference, folds: int | None) -> dict[str, Any]:
-    words = in_words(ours, other, found, folds)
-    return {**asdict(found), "verdict": found.verdict, "words": words}
-
-
-def in_words(ours: str, other: str, found: PairedDifference, folds: int | None = None) -> str:
-    """The difference in a sentence that claims no more than was measured."""
-    points = _points(found.difference)
-    low, high = (_points(end) for end in found.interval)
-    over = f"{ours} is {points} points over {other} (95 % interval {low} to {high})"
-    if folds is None:
-        won = f"ahead in {found.seeds_won:g} of {found.seeds} seeds"
-        images = f"{found.images:,} test images"
-    else:
-        won = f"ahead in {found.seeds_won:g} of {found.seeds} repeats"
-        images = f"{found.images:,} images, each tested out of {folds} folds"
-    smallest = f"The smallest difference this design finds: {100 * found.detectable:.1f} points."
-    if found.verdict == "better":
-        said = f"{over}, {won}, on {images}: better."
-    elif found.verdict == "worse":
-        said = f"{over}, {won}, on {images}: worse. Use {other} here."
-    elif found.verdict == "equal":
-        said = f"{over}, {won}, on {images}: equal within the margin."
-    else:
-        said = (
-            f"{over}, {won}, on {images}: not settled; differences beyond {low} and {high} are "
-            f"unlikely."
-        )
-    if found.seeds == 1 and folds is None:
-        said += " One run each: what another seed would change was not measured."
-    return f"{said} {smallest}"
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f}"
-
-
-def _answer(cell: Cell, ours: str, found: Sequence[tuple[str, PairedDifference]], unit: str) -> str:
-    """One sentence a cell."""
-    if not found:
-        return f"{cell.name}: no two methods have ended on the same {unit} yet."
-    verdicts: dict[str, list[str]] = {}
-    for other, difference in found:
-        low, high = (_points(end) for end in difference.interval)
-        text = f"{other} ({_points(difference.difference)} points, {low} to {high})"
-        verdicts.setdefault(difference.verdict, []).append(text)
-    forms: Mapping[str, str] = {
-        "worse": "is worse than {}",
-        "unsettled": "cannot be told from {}",
-        "equal": "equals {}",
-        "better": "is better than {}",
-    }
-    parts = [
-        form.format(" and ".join(verdicts[verdict]))
-        for verdict, form in forms.items()
-        if verdict in verdicts
-    ]
-    return f"{cell.name}: {ours} {'; it '.join(parts)}."
+    return accuracy_interval(correct_SN)

@@ -7,52 +7,159 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lacvit.arms import DEFAULT_ARM
+from lacvit.comparison.words import VERDICTS, points, standing
+
 COLUMNS = (
     "backbone", "shots", "method", "seed", "fold", "accuracy", "validation_accuracy", "seconds",
-    "folder",
+    "folder", "complete",
 )  # fmt: skip
+TOLD = ("difference", "low", "high", "p_value", "p_holm", "verdict")
+TURNED = {"better": "worse", "worse": "better", "ahead": "behind", "behind": "ahead"}
 
 
 def as_csv(comparison: Mapping[str, Any]) -> str:
-    """A line a run."""
+    """A line a run. Beside it stands how its method compares, over all seeds.
+
+    ``difference_to_lacvit`` is the method's accuracy less that of lacvit, and so on for the other
+    columns of `TOLD`; the same for the default method of ``lacvit train``. ``complete`` says
+    whether every run of the comparison has ended.
+    """
+    ours = {cell["reference"] for cell in comparison["cells"] if cell["pairs"]}
+    known = {m["method"] for cell in comparison["cells"] for m in cell["methods"]}
+    references = [*sorted(ours), *({DEFAULT_ARM} & known - ours)]
+    columns = [*COLUMNS, *(f"{told}_to_{name}" for name in references for told in TOLD)]
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer = csv.DictWriter(buffer, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
     for cell in comparison["cells"]:
         for method in cell["methods"]:
+            name = method["method"]
+            compared = {
+                f"{told}_to_{reference}": value
+                for reference in references
+                for told, value in _told(cell, name, reference).items()
+            }
             for run in method["runs"]:
-                row = {**cell, "fold": None, "method": method["method"], **run}
-                writer.writerow(["" if row[name] is None else row[name] for name in COLUMNS])
+                row = {**cell, "fold": None, "complete": comparison["complete"], "method": name}
+                writer.writerow({**row, **compared, **run})
     return buffer.getvalue()
 
 
+def _told(cell: Mapping[str, Any], method: str, reference: str) -> dict[str, object]:
+    """The pair of both, from the side of ``method``; empty where there is none."""
+    for pair in cell["pairs"]:
+        if {pair["method"], pair["against"]} != {method, reference}:
+            continue
+        low, high = pair["interval"]
+        kind = standing(pair["verdict"], pair["p_holm"])
+        if pair["method"] == method:
+            found = (pair["difference"], low, high)
+        else:
+            found = (0.0 - pair["difference"], 0.0 - high, 0.0 - low)
+            kind = TURNED.get(kind, kind)
+        values = (*found, pair["p_value"], pair["p_holm"], VERDICTS[kind])
+        return dict(zip(TOLD, values, strict=True))
+    return {}
+
+
 def as_markdown(comparison: Mapping[str, Any]) -> str:
-    """The answer, a table of accuracies a cell, and the differences in words."""
+    """The answer, and for each cell its accuracies, its differences, and these in words."""
     lines = [f"# Methods on {comparison['data']}", "", comparison["answer"], ""]
     if not comparison["complete"]:
-        lines += [f"Unfinished: {len(comparison['missing'])} runs are missing.", ""]
+        lines += [f"{_unfinished(comparison)}.", ""]
     for cell in comparison["cells"]:
         lines += [f"## {cell['name']}", "", _tested(comparison, cell), ""]
+        lines += _table(
+            ("method", "Accuracy@1", "95 % interval", "least to most", "seeds"), _rows(cell)
+        )
+        if pairs := cell["pairs"]:
+            lines += _table(
+                ("method", "less", "points", "95 % interval", "p", "p (Holm)", "verdict"),
+                (_difference_row(pair) for pair in pairs),
+            )
+            lines += [*(f"- {pair['words']}" for pair in pairs), ""]
+            lines += _mcnemar(comparison, cell)
+    if any(cell["pairs"] for cell in comparison["cells"]):
         lines += [
-            "| method | Accuracy@1 | 95 % interval | least to most | seeds |",
-            "|---" * 5 + "|",
+            f"p (Holm) is p corrected for the {comparison['pairs_looked_at']} pairs of methods "
+            f"that this report looked at; where it is above 0.05, better and worse are said of "
+            f"the pair alone.",
+            "",
         ]
-        lines += [f"| {' | '.join(row)} |" for row in _rows(cell)]
-        lines += ["", *(f"- {pair['words']}" for pair in cell["pairs"]), ""]
     lines += [comparison["covers"], ""]
     return "\n".join(lines)
 
 
+def _table(names: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> list[str]:
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
+def _mcnemar(comparison: Mapping[str, Any], cell: Mapping[str, Any]) -> list[str]:
+    """Each seed's p: of two models, or by folds of the models of one repeat."""
+    by_folds = comparison["design"] == "folds"
+    about = "the trained models of that repeat" if by_folds else "those two trained models"
+    unit = "repeat" if by_folds else "seed"
+    lines = [f"McNemar's exact p of each {unit}, about {about} only and not about the methods:", ""]
+    for pair in cell["pairs"]:
+        found = zip(cell["seeds"], pair["mcnemar"], strict=True)
+        said = ", ".join(f"{unit} {seed}: {_p(p)}" for seed, p in found)
+        lines.append(f"- {pair['method']} and {pair['against']}: {said}")
+    return [*lines, ""]
+
+
 def as_latex(comparison: Mapping[str, Any]) -> str:
-    """One tabular (booktabs) over all cells; nothing is set bold: intervals overlap."""
-    lines = [r"\begin{tabular}{llrrr}", r"\toprule"]
+    """Two tabulars (booktabs) over all cells: accuracies, differences. Nothing is set bold."""
+    lines = [] if comparison["complete"] else [f"% {_unfinished(comparison)}."]
+    lines += [r"\begin{tabular}{llrrr}", r"\toprule"]
     lines += [r"setting & method & Accuracy@1 & 95\,\% interval & seeds \\"]
     for cell in comparison["cells"]:
         lines.append(r"\midrule")
         for method, accuracy, interval, _, seeds in _rows(cell):
             words = (cell["name"], method, accuracy, interval.replace(" to ", "--"), seeds)
-            lines.append(" & ".join(_escaped(word) for word in words) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+            lines.append(_latex_row(words))
+    lines += [r"\bottomrule", r"\end{tabular}", ""]
+    if any(cell["pairs"] for cell in comparison["cells"]):
+        lines += _latex_differences(comparison)
+    return "\n".join(lines)
+
+
+def _latex_differences(comparison: Mapping[str, Any]) -> list[str]:
+    lines = [f"% Holm's p is over {comparison['pairs_looked_at']} pairs of methods."]
+    lines += [r"\begin{tabular}{lllrrrrl}", r"\toprule"]
+    lines += [r"setting & method & less & points & 95\,\% interval & $p$ & $p$ (Holm) & verdict \\"]
+    for cell in comparison["cells"]:
+        if pairs := cell["pairs"]:
+            lines.append(r"\midrule")
+            lines += [_latex_row((cell["name"], *_difference_row(pair))) for pair in pairs]
+    return [*lines, r"\bottomrule", r"\end{tabular}", ""]
+
+
+def _latex_row(words: tuple[str, ...]) -> str:
+    return " & ".join(_escaped(word) for word in words) + r" \\"
+
+
+def _unfinished(comparison: Mapping[str, Any]) -> str:
+    missing = len(comparison["missing"])
+    return f"Unfinished: {missing} run{' is' if missing == 1 else 's are'} missing"
+
+
+def _difference_row(pair: Mapping[str, Any]) -> tuple[str, ...]:
+    low, high = pair["interval"]
+    return (
+        pair["method"],
+        pair["against"],
+        points(pair["difference"]),
+        f"{points(low)} to {points(high)}",
+        _p(pair["p_value"]),
+        _p(pair["p_holm"]),
+        VERDICTS[standing(pair["verdict"], pair["p_holm"])],
+    )
+
+
+def _p(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _tested(comparison: Mapping[str, Any], cell: Mapping[str, Any]) -> str:
@@ -76,4 +183,4 @@ def _rows(cell: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
 def _escaped(text: str) -> str:
     for sign in "&%_#":
         text = text.replace(sign, f"\\{sign}")
-    return text
+    return text.replace("<", "$<$")
