@@ -63,10 +63,10 @@ class PairedDifference:
     seeds: int
     images: int
     equivalent: bool
-    """Whether the 90 % interval lies within the margin (two one-sided tests at 5 %)."""
+    """Whether the 90 % interval lies within the margin (two one-sided tests at 5 %), and the images
+    are so many that a difference of the margin would have shown on one of them (95 %)."""
     detectable: float
-    """The smallest difference that this design would have found with 80 % power; at 1 (all of
-    the images) there is none."""
+    """The smallest difference that this design finds with 80 % power; 1 where it finds none."""
 
     @property
     def verdict(self) -> str:
@@ -244,7 +244,8 @@ def _judged(
         seeds_tied=int((by_seed_S == 0).sum()),
         seeds=correct_a_SN.shape[0],
         images=correct_a_SN.shape[1],
-        equivalent=bool(-margin < narrow[0] and narrow[1] < margin),
+        equivalent=bool(-margin < narrow[0] and narrow[1] < margin)
+        and _enough(correct_a_SN.shape[1], margin),
         detectable=detectable,
     )
 
@@ -279,6 +280,14 @@ def holm(p_values: Sequence[float], *, of: int | None = None) -> tuple[float, ..
     adjusted = np.empty(len(order))
     adjusted[order] = np.minimum(raised, 1.0)
     return tuple(float(p) for p in adjusted)
+
+
+def _enough(images: int, margin: float) -> bool:
+    """Whether so many images seldom (5 %) all hide a share of the size of the margin.
+
+    299 at one point: the rule of three (Hanley and Lippman-Hand 1983).
+    """
+    return max(1 - margin, 0.0) ** images <= 1 - LEVEL
 
 
 def _difference(correct_a_SN: Bools, correct_b_SN: Bools) -> Floats:
