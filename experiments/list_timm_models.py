@@ -31,6 +31,8 @@ def main() -> None:
     counted: dict[str, int] = {}
     rows = []
     for name in timm.list_models(list(PATTERNS), pretrained=True):
+        if not timm.get_pretrained_cfg(name).hf_hub_id:  # pickles elsewhere, which are refused
+            continue
         architecture = name.split(".")[0]
         if architecture not in counted:
             counted[architecture] = count_parameters(architecture)

@@ -187,5 +187,21 @@ def test_a_name_that_says_something_else_is_refused(
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    for path in (tmp_path / "no.pth", tmp_path):
-        assert refusal(path) == f"There is no checkpoint {path}. Check the path after file:"
+    path = tmp_path / "no.pth"
+    assert refusal(path) == f"There is no checkpoint {path}. Check the path after file:"
+    assert refusal(tmp_path).startswith(f"{tmp_path} is a folder. Name the file of weights in it")
+
+
+def test_a_program_of_torch_is_told_from_weights(tmp_path: Path) -> None:
+    path = tmp_path / "clip.pt"
+    torch.jit.script(torch.nn.Linear(2, 2)).save(path)
+    text = refusal(path)
+    assert "found a TorchScript program, not its weights" in text
+    assert "weights_only" not in text
+
+
+@pytest.mark.parametrize("before", ["\N{BOM}", "<!-- moved -->", "\n  "])
+def test_a_page_is_one_whatever_stands_before_it(before: str, tmp_path: Path) -> None:
+    path = tmp_path / "mae.pth"
+    path.write_text(f"{before}<html><title>Sign in</title></html>", encoding="utf-8")
+    assert "found a web page titled 'Sign in'" in refusal(path)

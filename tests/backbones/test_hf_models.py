@@ -455,25 +455,33 @@ def test_a_whole_processors_file_without_an_image_processor_says_nothing(
 
 
 @pytest.mark.parametrize("there", ["preprocessor_config.json", "processor_config.json"])
-def test_of_a_repository_the_second_processors_file_is_asked_for_where_the_first_is_missing(
+def test_of_a_repository_both_files_of_a_processor_are_asked_for(
     there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, asked = save(TINY["vit"].make(), tmp_path / "vit"), []
+    folder = save(TINY["vit"].make(), tmp_path / "vit")
     (folder / "preprocessor_config.json").unlink()
 
-    def fetch(repository: str, name: str) -> None:
-        asked.append(name)
+    def fetch(repository: str, names: list[str], *, spec: str) -> None:
+        assert (repository, spec) == ("me/mine", "hf:me/mine")
+        assert set(names) == {"preprocessor_config.json", "processor_config.json"}
         content = {"size": SIZE, "image_mean": [0.3, 0.2, 0.1]}
-        if name == there:
-            whole = content if name.startswith("pre") else {"image_processor": content}
-            (folder / name).write_text(json.dumps(whole))
+        whole = content if there.startswith("pre") else {"image_processor": content}
+        (folder / there).write_text(json.dumps(whole))
 
     monkeypatch.setattr(hf_models.hub, "find_file", lambda *_, **__: folder / "config.json")
     monkeypatch.setattr(hf_models.hub, "find_weights", lambda *_, **__: None)
-    monkeypatch.setattr(hf_models.hub, "fetch_if_there", fetch)
+    monkeypatch.setattr(hf_models.hub, "fetch_those_there", fetch)
     assert load_backbone("hf:me/mine").input_spec.mean == (0.3, 0.2, 0.1)
-    both = ["preprocessor_config.json", "processor_config.json"]
-    assert asked == both[: 1 + both.index(there)]
+
+
+def test_a_processor_without_an_image_processor_leaves_it_to_the_other_file(
+    tmp_path: Path,
+) -> None:
+    folder = save(TINY["vit"].make(), tmp_path / "vit")
+    (folder / "processor_config.json").write_text('{"image_processor": null}')
+    content = {"size": SIZE, "image_mean": [0.3, 0.2, 0.1]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(content))
+    assert load_backbone(f"hf:{folder}").input_spec.mean == (0.3, 0.2, 0.1)
 
 
 def test_without_a_processor_the_usual_is_taken_and_said(
@@ -490,6 +498,7 @@ def test_without_a_processor_the_usual_is_taken_and_said(
     [
         ("preprocessor_config.json", '{"image_mean": [1]}'),
         ("preprocessor_config.json", "[]"),
+        ("preprocessor_config.json", "null"),
         ("processor_config.json", '{"image_processor": 3}'),
         ("processor_config.json", "<html>"),
     ],

@@ -22,7 +22,7 @@ REPOSITORY = "me/mine"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = bytes(range(256)) * 2000
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
-AGAIN = "give the same command again to go on with the download"
+AGAIN = "Give the same command again to go on with the download"
 
 
 @dataclass
@@ -71,7 +71,10 @@ class Answers(http.server.BaseHTTPRequestHandler):
         if name not in stand_in.files or stand_in.status != 200:
             self.send_response(404 if stand_in.status == 200 else stand_in.status)
             if stand_in.status == 200:
+                self.send_header("X-Repo-Commit", COMMIT)
                 self.send_header("X-Error-Code", "EntryNotFound")
+            if stand_in.status == 401:  # of what is not there, or not for everybody
+                self.send_header("X-Error-Code", "RepoNotFound")
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
@@ -127,6 +130,10 @@ def find() -> Path:
     return hub.find_file(REPOSITORY, ["model.safetensors"], spec="hf:me/mine")
 
 
+def fetch_preprocessor() -> None:
+    hub.fetch_those_there(REPOSITORY, ["preprocessor_config.json"], spec="hf:me/mine")
+
+
 def refusal() -> str:
     with pytest.raises(InputError) as refused:
         find()
@@ -164,6 +171,41 @@ def test_a_file_of_the_right_size_and_another_sum_is_deleted(stand_in: StandIn) 
     assert find().read_bytes() == WEIGHTS
 
 
+def test_a_damaged_file_that_others_share_is_deleted_with_every_link_to_it(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Newer versions of the hub's library keep one store for all repositories, behind two links."""
+    download = hub.huggingface_hub.hf_hub_download
+    shared = tmp_path / "shared" / "bytes"
+    shared.parent.mkdir()
+
+    def through_a_store(*which: str, **how: object) -> str:
+        path = Path(download(*which, **how))
+        stored = path.resolve()
+        stored.rename(shared)
+        stored.symlink_to(shared)
+        return str(path)
+
+    monkeypatch.setattr(hub.huggingface_hub, "hf_hub_download", through_a_store)
+    stand_in.files["model.safetensors"] = (WEIGHTS[:-1] + b"?", SHA256)
+    assert "It was deleted" in refusal()
+    assert kept() == []
+    assert not shared.exists()
+
+
+def test_a_cache_without_links_is_compared_too(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import file_download
+
+    monkeypatch.setattr(file_download, "are_symlinks_supported", lambda *_: False)
+    stand_in.files["model.safetensors"] = (WEIGHTS[:-1] + b"?", SHA256)
+    assert "It was deleted" in refusal()
+    assert kept() == []
+    stand_in.files["model.safetensors"] = (WEIGHTS, SHA256)
+    assert not find().is_symlink()
+
+
 def test_a_small_file_has_no_sum_to_compare(stand_in: StandIn) -> None:
     stand_in.files["config.json"] = (b"{}", "f" * 40)  # git's own hash
     assert hub.find_file(REPOSITORY, ["config.json"], spec="hf:me/mine").read_bytes() == b"{}"
@@ -188,13 +230,22 @@ def test_a_connection_that_breaks_again_and_again_says_how_to_go_on(stand_in: St
     assert find().read_bytes() == WEIGHTS
 
 
-@pytest.mark.parametrize(("status", "said"), [(500, "500 Internal Server Error"), (401, "401")])
-def test_a_server_that_refuses_is_quoted(status: int, said: str, stand_in: StandIn) -> None:
+@pytest.mark.parametrize(
+    ("status", "said", "advice"),
+    [
+        (500, "500 Internal Server Error", AGAIN),
+        (401, "401", ". Check the name; if it is a private one, log in"),
+    ],
+)
+def test_a_server_that_refuses_is_quoted(
+    status: int, said: str, advice: str, stand_in: StandIn
+) -> None:
     stand_in.status = status
     text = refusal()
     assert said in text
     assert "\n" not in text
-    assert AGAIN in text
+    assert advice in text
+    assert (AGAIN in text) == (advice == AGAIN)
 
 
 def test_a_server_that_never_answers_is_given_up(
@@ -219,8 +270,20 @@ def test_a_hub_that_goes_away_between_two_questions_is_said(
 
 
 def test_a_file_that_may_be_missing_is_no_reason_to_stop(stand_in: StandIn) -> None:
-    hub.fetch_if_there(REPOSITORY, "preprocessor_config.json")
+    fetch_preprocessor()
     assert hub.cached_file(REPOSITORY, "preprocessor_config.json") is None
+    stand_in.asked.clear()
+    fetch_preprocessor()
+    assert stand_in.asked == []  # the cache remembers that there is none
+
+
+def test_without_network_two_files_are_asked_for_once(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(hub, "reachable", lambda: bool(asked.append(True)))
+    hub.fetch_those_there(REPOSITORY, ["a.json", "b.json"], spec="hf:me/mine")
+    assert asked == [True]
 
 
 def test_a_file_that_is_there_and_does_not_come_is_no_missing_file(
@@ -230,14 +293,14 @@ def test_a_file_that_is_there_and_does_not_come_is_no_missing_file(
     stand_in.files["preprocessor_config.json"] = (b"{}" * 999, "f" * 40)
     stand_in.cuts = 1000
     with pytest.raises(InputError, match=AGAIN):
-        hub.fetch_if_there(REPOSITORY, "preprocessor_config.json")
+        fetch_preprocessor()
 
     def went_away(*_: object, **__: object) -> None:
         raise hub.errors.LocalEntryNotFoundError("no network")
 
     monkeypatch.setattr(hub.huggingface_hub, "hf_hub_download", went_away)
     with pytest.raises(InputError, match="cannot be reached"):
-        hub.fetch_if_there(REPOSITORY, "preprocessor_config.json")
+        fetch_preprocessor()
 
 
 def test_a_broken_download_ends_the_command_with_its_message(

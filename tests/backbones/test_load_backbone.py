@@ -12,6 +12,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPMessage
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lacvit import backbones
@@ -34,6 +35,7 @@ from lacvit.backbones import (
     timm_models,
 )
 from lacvit.backbones.checkpoint_files import read_checkpoint
+from lacvit.backbones.key_differences import shapes_of, sizes_of
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
 from lacvit.model import Classifier
@@ -381,6 +383,54 @@ def test_loading_leaves_torch_and_the_log_as_they_were(hub_cache: Path) -> None:
     assert not logger.disabled
 
 
+def test_two_threads_hear_nothing_of_one_another(tmp_path: Path) -> None:
+    """One loads a whole folder, one a faulty one: each gets its own answer, every time."""
+    network = timm_models.timm.create_model("test_vit", num_classes=0)
+    for name in ("whole", "faulty"):
+        timm_models.timm.models.save_for_hf(network, tmp_path / name, safe_serialization=True)
+    weights = tmp_path / "faulty" / "model.safetensors"
+    save_file({k: v for k, v in load_file(weights).items() if k != "norm.weight"}, weights)
+    load = nn.Module.load_state_dict
+
+    def answer(name: str) -> str:
+        try:
+            load_backbone(f"timm:{tmp_path / name}")
+        except InputError as error:
+            return str(error).splitlines()[-1].strip()
+        return "loaded"
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(answer, ["whole", "faulty"] * 6))
+    assert answers == ["loaded", "in the model only: norm.weight (64,)"] * 6
+    assert nn.Module.load_state_dict is load
+
+
+def test_weights_of_another_family_are_listed(tmp_path: Path) -> None:
+    """timm's own conversion for BEiT stumbles over a plain ViT before it compares anything."""
+    small = {"img_size": 32, "embed_dim": 32, "depth": 1, "num_heads": 2}
+    for name, folder in ("beit_base_patch16_224", "beit"), ("vit_base_patch16_224", "vit"):
+        network = timm_models.timm.create_model(name, num_classes=0, **small)
+        timm_models.timm.models.save_for_hf(
+            network, tmp_path / folder, model_args=small, safe_serialization=True
+        )
+    (tmp_path / "vit" / "model.safetensors").replace(tmp_path / "beit" / "model.safetensors")
+    text = refusal(f"timm:{tmp_path / 'beit'}")
+    assert "could not be loaded: " in text
+    assert "in the file only: pos_embed (1, 5, 32)" in text
+    assert "in the model only: blocks.0.attn.q_bias (32,)" in text
+
+
+def test_a_model_that_is_not_on_the_hub_is_refused_with_another_way() -> None:
+    assert "is not on the hub" in refusal("timm:vit_huge_patch14_gap_224.in1k_ijepa")
+
+
+def test_the_sizes_of_a_hybrid_are_those_of_its_transformer() -> None:
+    with torch.device("meta"):
+        network = timm_models.timm.create_model("vit_small_r26_s32_224")
+    sizes = sizes_of(shapes_of(network.state_dict()))
+    assert str(sizes) == "384 wide, 12 blocks deep, in patches of 1 pixels"
+
+
 @pytest.mark.parametrize(("content", "found"), [("<html>", "a web page"), ("", "an empty file")])
 def test_damaged_timm_weights_are_refused(content: str, found: str, hub_cache: Path) -> None:
     snapshot = put(hub_cache, "timm/test_vit.r160_in1k", {"model.safetensors": content})
@@ -473,7 +523,9 @@ def test_a_download_says_its_size_first(
     monkeypatch.setattr(hub, "reachable", lambda: True)
     monkeypatch.setattr(hub.huggingface_hub, "hf_hub_download", download)
     monkeypatch.setattr(
-        hub.huggingface_hub, "get_hf_file_metadata", lambda url: SimpleNamespace(size=12_300_000)
+        hub.huggingface_hub,
+        "get_hf_file_metadata",
+        lambda url: SimpleNamespace(size=12_300_000, etag="of git"),
     )
     assert load_backbone("timm:test_vit").dim == 64
     assert caplog.messages == ["Downloading model.safetensors of timm/test_vit.r160_in1k: 12 MB."]
@@ -489,7 +541,8 @@ def test_a_failed_download_says_how_to_go_on(
     monkeypatch.setattr(hub, "reachable", lambda: True)
     monkeypatch.setattr(hub.huggingface_hub, "get_hf_file_metadata", fails)
     text = refusal("timm:test_vit")
-    assert f"/timm/test_vit.r160_in1k: {str(error).splitlines()[0]} Check the name" in text
+    said = f"/timm/test_vit.r160_in1k: {str(error).splitlines()[0]}. Give the same command again"
+    assert said in text
 
 
 def test_without_transformers_the_message_says_what_to_install(

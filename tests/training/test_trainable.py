@@ -109,7 +109,7 @@ def test_decay_spares_norms_biases_positions_and_tokens(family: str) -> None:
         r".*(bias|norm\w*\.(weight|bias)|norm\.weight|pos_embed|token\w*|position_embeddings?"
         r"(\.weight)?|class_embedding|gamma(_\d)?|lambda_?\d?|lambda\d|layer_scale\w*|probe|latent"
         r"|table|logit_scale|inv_freq|(cpb_mlp|continuous_position_bias_mlp)\.\d\.weight"
-        r"|layernorm_(before|after)\.weight|norm\d\.weight|layer_norm\d\.weight)$"
+        r"|(meta_mlp|rel_pos\.mlp)\.fc\d\.weight|layernorm_(before|after)\.weight|norm\d\.weight|layer_norm\d\.weight)$"
     )
     for group in group_parameters(backbone, {}, CrossEntropySettings(weight_decay=0.05, lr=1.0)):
         for name, parameter in zip(group.names, group.parameters, strict=True):

@@ -6,6 +6,7 @@ The bytes say what a file is, never its name; a name that says something else is
 from __future__ import annotations
 
 import argparse
+import codecs
 import hashlib
 import re
 import zipfile
@@ -43,7 +44,7 @@ TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch < 1.6 beg
 ZIP, LFS, MARKUP = (
     b"PK\x03\x04",
     b"version https://git-lfs",
-    (b"<!doctype html", b"<html", b"<?xml"),
+    (b"<!doctype html", b"<html", b"<?xml", b"<!--"),
 )
 
 
@@ -106,6 +107,11 @@ def read_checkpoint(path: Path) -> CheckpointFile:
         InputError: missing, damaged, no weights at all (what was found is said), named like
             another kind of file, or a pickle that needs to run code (what it needs is named).
     """
+    if path.is_dir():
+        raise InputError(
+            f"{path} is a folder. Name the file of weights in it; a folder of transformers or timm "
+            f"is named by hf:{path} or timm:{path}."
+        )
     if not path.is_file():
         raise InputError(f"There is no checkpoint {path}. Check the path after file:")
     kind = _kind(path)
@@ -164,7 +170,7 @@ def _kind(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(512)
     size = path.stat().st_size
-    text = head.lstrip().lower()
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
     if not head:
         return "an empty file"
     if head.startswith(LFS):
@@ -190,6 +196,8 @@ def _kind_of_archive(path: Path) -> str:
             names = archive.namelist()
     except zipfile.BadZipFile:
         return "a zip archive that is cut short"
+    if any(name.rpartition("/")[2] == "constants.pkl" for name in names):
+        return "a TorchScript program, not its weights: save its state_dict() with torch"
     if any(name.rpartition("/")[2] == "data.pkl" for name in names):
         return "torch"
     if names and all(name.endswith(".npy") for name in names):
@@ -214,6 +222,8 @@ def _why_unreadable(path: Path, kind: str, error: Exception) -> str:
             f"{path} would run code when loaded (it needs {', '.join(needed)}). Nothing was run. "
             f"Save its tensors as safetensors where you trust it, and use that file."
         )
+    if "weights_only" in said:  # torch goes on with advice to run what is in the file
+        said = said.partition(". ")[0]
     return _no_checkpoint(path, f"{KINDS[kind]} that is cut short or damaged ({said})")
 
 

@@ -91,7 +91,6 @@ _DINO_HEAD = frozenset(
         head.mlp.#.running_mean head.mlp.#.running_var head.mlp.#.num_batches_tracked
     """)
 )
-_SIZES = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 _JAX_BLOCK = "Transformer/encoderblock_#"
 _JAX_NAMES = {
     "cls": "cls_token",
@@ -122,7 +121,7 @@ FORMATS: dict[str, Format] = {
         left_over=_MAE_DECODER | _HEAD,
         normalisation=IMAGENET,
         pool="mean",
-        heads=_SIZES,
+        heads={768: 12, 1024: 16, 1280: 16},
         fresh_norm=True,
     ),
     # Xie et al. 2022 (2111.09886). Fine-tuning gives each block its own copy of the shared table.
@@ -131,7 +130,7 @@ FORMATS: dict[str, Format] = {
         left_over=_INDEX | _HEAD | {"mask_token", "decoder.#.weight", "decoder.#.bias"},
         normalisation=IMAGENET,
         pool="mean",
-        heads=_SIZES,
+        heads={768: 12, 1024: 16},
         network="beit",
         prefixes=("encoder.",),
         fresh_norm=True,
@@ -142,7 +141,7 @@ FORMATS: dict[str, Format] = {
         left_over=_INDEX | _HEAD | {"mask_token", "lm_head.weight", "lm_head.bias"},
         normalisation=IMAGENET,
         pool="mean",
-        heads=_SIZES,
+        heads={768: 12, 1024: 16},
         network="beit",
         fresh_norm=True,
     ),
@@ -152,7 +151,7 @@ FORMATS: dict[str, Format] = {
         left_over=_INDEX | _HEAD | {"mask_token", "lm_head.weight", "lm_head.bias"},
         normalisation=HALF,
         pool="mean",
-        heads=_SIZES,
+        heads={768: 12, 1024: 16},
         network="beit",
         fresh_norm=True,
     ),
@@ -162,7 +161,7 @@ FORMATS: dict[str, Format] = {
         left_over=_DINO_HEAD,
         normalisation=IMAGENET,
         pool="cls",
-        heads=_SIZES,
+        heads={384: 6, 768: 12},
         resize=positions.bicubic_by_factor,
         prefixes=("backbone.",),
     ),
@@ -180,7 +179,7 @@ FORMATS: dict[str, Format] = {
         left_over=frozenset({"mask_token"}),
         normalisation=IMAGENET,
         pool="cls",
-        heads=_SIZES | {1536: 24},
+        heads={384: 6, 768: 12, 1024: 16, 1536: 24},
         needs=("blocks.#.ls1.gamma",),
         resize=positions.bicubic_by_factor,
     ),
@@ -192,7 +191,7 @@ FORMATS: dict[str, Format] = {
         left_over=_HEAD | {"head_dist.weight", "head_dist.bias"},
         normalisation=IMAGENET,
         pool="cls",
-        heads=_SIZES,
+        heads={192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16},
     ),
     # Dosovitskiy et al. 2021 (2010.11929), Steiner et al. 2021 (2106.10270), as timm reads them.
     "npz": Format(

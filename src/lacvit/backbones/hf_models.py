@@ -6,9 +6,6 @@ Shape letters: B images, T tokens, D feature dimensions.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,6 @@ from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
 from lacvit.backbones.checkpoint_files import read_checkpoint
 from lacvit.backbones.hf_families import (
     FAMILIES,
-    LEFT_OVER,
     TOWERS,
     Family,
     check_takes,
@@ -28,7 +24,7 @@ from lacvit.backbones.hf_families import (
     side_of,
 )
 from lacvit.backbones.hf_preparation import PREPROCESSOR, PROCESSOR, input_spec_of
-from lacvit.backbones.key_differences import differences, misfit, shapes_of, sizes_of
+from lacvit.backbones.hf_weights import check_complete, construction, quiet, with_weights
 from lacvit.backbones.torchvision_shim import ensure_torchvision
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
@@ -39,7 +35,6 @@ ensure_torchvision()
 import transformers  # noqa: E402  (must follow the shim)
 
 AutoModel: Any = transformers.AutoModel
-MODELS: Any = transformers.MODEL_MAPPING  # configuration class -> what AutoModel builds of it
 
 # What a configuration says of the head, of where it came from, and of how it was stored.
 NOT_OF_THE_ENCODER = {
@@ -103,9 +98,9 @@ def build(architecture: Architecture, input_spec: InputSpec, origin: Origin) -> 
     """The network of ``architecture`` with fresh weights; needs no network."""
     arguments = architecture.arguments
     config = transformers.AutoConfig.for_model(architecture.name, **arguments["config"])
-    with _quiet():
+    with quiet():
         tower = AutoModel.from_config(
-            config, dtype=torch.float32, **_construction(architecture.name)
+            config, dtype=torch.float32, **construction(architecture.name)
         )
     family = family_of(architecture.name, tower, config)
     return _wrap(tower, family, architecture, input_spec, origin)
@@ -134,9 +129,9 @@ def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
     # As a file: is read, so that what is no whole file of weights is named, and nothing in it runs.
     files = [read_checkpoint(path) for path in hub.weight_files(folder)]
     tensors = {key: tensor for file in files for key, tensor in file.tensors.items()}
-    tower, found = _with_weights(config, tensors, spec)
+    tower, found = with_weights(config, tensors, spec)
     family = family_of(model_type, tower, config)
-    _check_complete(found, family, tower, tensors, spec)
+    check_complete(found, family, tower, tensors, spec)
     patch, native = side_of(config.patch_size), side_of(config.image_size)
     input_spec = input_spec_of(folder, family, native, image_size)
     if input_spec.size % patch:
@@ -206,9 +201,7 @@ def _folder(name: str, spec: str) -> Path:
         )
     config = hub.find_file(name, ["config.json"], spec=spec)
     # Before the weights, which take longest: stopped then, all but they is there.
-    hub.fetch_if_there(name, PREPROCESSOR)
-    if not (config.parent / PREPROCESSOR).exists():
-        hub.fetch_if_there(name, PROCESSOR)
+    hub.fetch_those_there(name, [PROCESSOR, PREPROCESSOR], spec=spec)
     hub.find_weights(name, spec=spec)
     return config.parent
 
@@ -229,108 +222,8 @@ def _read_config(folder: Path, spec: str) -> Any:
             f"{spec} is of the type {model_type!r}, which transformers {transformers.__version__} "
             f"does not know. Upgrade transformers, or write timm:{folder} for a model of timm."
         )
-    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, TypeError, KeyError) as error:  # settings that contradict one another
+        raise InputError(f"{path} is damaged: {error}") from error
     return config.vision_config if model_type in TOWERS else config
-
-
-def _construction(model_type: str) -> dict[str, Any]:
-    pooler = FAMILIES[model_type].pooler if model_type in FAMILIES else None
-    return {} if pooler is None else {"add_pooling_layer": pooler}
-
-
-def _with_weights(
-    config: Any, tensors: Mapping[str, Tensor], spec: str
-) -> tuple[Any, dict[str, Any]]:
-    """The encoder in float32, and what transformers says of keys that did not match."""
-    try:
-        with _quiet():
-            tower, found = MODELS[type(config)].from_pretrained(
-                None,
-                config=config,
-                state_dict=dict(tensors),
-                dtype=torch.float32,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are listed, and refused here
-                **_construction(config.model_type),
-            )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{spec} cannot be loaded: {said}") from error
-    return tower, found
-
-
-def _check_complete(
-    found: dict[str, Any], family: Family, tower: Any, tensors: Mapping[str, Tensor], spec: str
-) -> None:
-    missing = [k for k in found["missing_keys"] if not re.fullmatch(family.fresh, k)]
-    strangers = [k for k in found["unexpected_keys"] if not LEFT_OVER.fullmatch(k)]
-    mismatched = {key: tuple(shape) for key, shape, _ in found["mismatched_keys"]}
-    if not (missing or strangers or mismatched):
-        return
-    given, wanted = shapes_of(tensors), shapes_of(tower.state_dict())
-    own = _own_names(tower, tensors)
-    names = [own.get(key, key) for key in strangers]
-    faults = differences(
-        {**{name: given.get(name) for name in names}, **mismatched},
-        {key: wanted[key] for key in (*missing, *mismatched)},
-    )
-    sizes = sizes_of({k: given[name] for k, name in own.items() if not LEFT_OVER.fullmatch(k)})
-    types, written = _types_of(tensors), tower.config.model_type
-    advice = ""
-    if types and written not in types:
-        advice = f"The names in the file are those of the type {' or '.join(types)}; its "
-        advice += f"config.json says {written}. Fetch the config.json that belongs to the file."
-    elif sizes is not None and sizes != sizes_of(wanted):
-        advice = f"The file is of a network {sizes}; its config.json of one {sizes_of(wanted)}."
-    raise misfit(f"{spec} does not fit its own config.json", faults, advice)
-
-
-def _types_of(tensors: Mapping[str, Tensor]) -> list[str]:
-    """The families whose usual network has tensors of these names, at whatever depth."""
-    fitting = []
-    for model_type in FAMILIES.keys() & transformers.CONFIG_MAPPING.keys():
-        config = transformers.AutoConfig.for_model(model_type)
-        with _quiet(), torch.device("meta"):
-            tower = AutoModel.from_config(config, **_construction(model_type))
-        if _forms(_own_names(tower, tensors)) == _forms(tower.state_dict()):
-            fitting.append(model_type)
-    return sorted(fitting)
-
-
-def _forms(names: Iterable[str]) -> set[str]:
-    """Names of the encoder's tensors without the numbers of their blocks."""
-    return {re.sub(r"\d+", "#", name) for name in names if not LEFT_OVER.fullmatch(name)}
-
-
-def _own_names(tower: Any, names: Iterable[str]) -> dict[str, str]:
-    """What transformers makes of the names in a file, in its lists of keys -> those names."""
-    try:
-        from transformers.conversion_mapping import get_model_conversion_mapping
-        from transformers.core_model_loading import (
-            WeightConverter,
-            WeightRenaming,
-            rename_source_key,
-        )
-
-        rules = get_model_conversion_mapping(tower)
-        renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
-        converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
-        how = renamings, converters, tower.base_model_prefix, tower.state_dict()
-        return {rename_source_key(name, *how)[0]: name for name in names}
-    except (ImportError, TypeError):  # another version: strangers are listed as they came
-        return {name: name for name in names}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' progress bars and reports of keys, which are checked here."""
-    log: Any = transformers.utils.logging
-    verbosity, bar = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(verbosity)
-        if bar:
-            log.enable_progress_bar()

@@ -63,10 +63,15 @@ def _processor(folder: Path) -> tuple[Path, dict[str, Any] | None]:
     """What the folder says of its image processor, and where; as transformers looks for it."""
     path = folder / PROCESSOR
     whole = read_json(path) if path.exists() else {}
-    if isinstance(whole, dict) and NESTED in whole:
+    if isinstance(whole, dict) and whole.get(NESTED) is not None:
         return path, whole[NESTED]
     path = folder / PREPROCESSOR
-    return path, read_json(path) if path.exists() else None
+    if not path.exists():
+        return path, None
+    written = read_json(path)
+    if not isinstance(written, dict):
+        raise InputError(f"{path} is damaged: it holds no settings.")
+    return path, written
 
 
 def _geometry(written: dict[str, Any], native: int) -> tuple[int, float, Fit]:

@@ -41,10 +41,7 @@ _log = logging.getLogger(__name__)
 
 def cached_file(repository: str, name: str) -> Path | None:
     """A file of ``ORG/NAME`` or ``ORG/NAME@REVISION`` in the cache, if it is there."""
-    repository, _, revision = repository.partition("@")
-    found = huggingface_hub.try_to_load_from_cache(
-        repository, name, cache_dir=constants.HF_HUB_CACHE, revision=revision or None
-    )
+    found = _in_cache(repository, name)
     return Path(found) if isinstance(found, str) else None
 
 
@@ -104,15 +101,17 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in parts]
 
 
-def fetch_if_there(repository: str, name: str) -> None:
-    """Bring a file that a repository may have into the cache, where there is a network.
+def fetch_those_there(repository: str, names: Sequence[str], *, spec: str) -> None:
+    """Bring files that a repository may have into the cache, where there is a network.
 
     Raises:
-        InputError: the repository has it, but the download fails or what came is damaged.
+        InputError: the repository has one, but the download fails or what came is damaged.
     """
-    if cached_file(repository, name) is None and reachable():
-        with suppress(errors.EntryNotFoundError):
-            _download(repository, name, repository)
+    unknown = [name for name in names if _in_cache(repository, name) is None]
+    if unknown and reachable():
+        for name in unknown:
+            with suppress(errors.EntryNotFoundError):
+                _download(repository, name, spec)
 
 
 @contextmanager
@@ -152,6 +151,14 @@ def reachable() -> bool:
     return bool(answers)
 
 
+def _in_cache(repository: str, name: str) -> object:
+    """The path as a string; the cache's mark that the repository has no such file; or None."""
+    repository, _, revision = repository.partition("@")
+    return huggingface_hub.try_to_load_from_cache(
+        repository, name, cache_dir=constants.HF_HUB_CACHE, revision=revision or None
+    )
+
+
 def _parts(index: Path) -> list[str]:
     """The names of the files that hold a model's weights in parts."""
     try:
@@ -163,7 +170,7 @@ def _parts(index: Path) -> list[str]:
 def _download(repository: str, name: str, spec: str) -> Path:
     """A file brought into the cache; ``EntryNotFoundError`` where the repository has none such."""
     try:
-        path = _fetch(repository, name)
+        path, published = _fetch(repository, name)
     except errors.LocalEntryNotFoundError as error:  # the network went away just now
         raise InputError(_offline(repository, name, spec)) from error
     except errors.EntryNotFoundError:
@@ -174,48 +181,67 @@ def _download(repository: str, name: str, spec: str) -> Path:
             f"{constants.ENDPOINT}/{repository}, then log in with: hf auth login"
         ) from error
     except Exception as error:  # of requests, httpx or xet, by version; they share no base
-        said = (str(error).splitlines() or [type(error).__name__])[0]
+        said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        advice = "Give the same command again to go on with the download: what is complete is not "
+        advice += "fetched twice."
+        if isinstance(error, errors.RepositoryNotFoundError | errors.RevisionNotFoundError):
+            advice = "Check the name; if it is a private one, log in with: hf auth login."
         raise InputError(
             f"{name} of {spec} could not be downloaded from {constants.ENDPOINT}/{repository}: "
-            f"{said} Check the name, or give the same command again to go on with the download: "
-            f"what is complete is not fetched twice."
+            f"{said}. {advice} Or use --backbone pico, which needs no download."
         ) from error
-    _check_sum(path, f"{name} of {spec}")
+    _check_sum(path, published, f"{name} of {spec}")
     return path
 
 
-def _fetch(repository: str, name: str) -> Path:
+def _fetch(repository: str, name: str) -> tuple[Path, str]:
+    """A file brought into the cache, and what the hub says that it is: its etag."""
     repository, _, revision = repository.partition("@")
-    url = huggingface_hub.hf_hub_url(repository, name, revision=revision or None)
-    size = huggingface_hub.get_hf_file_metadata(url).size
-    if size is not None and size > 1_000_000:
-        _log.warning("Downloading %s of %s: %.0f MB.", name, repository, size / 1e6)
-    return Path(
-        huggingface_hub.hf_hub_download(
-            repository, name, revision=revision or None, cache_dir=constants.HF_HUB_CACHE
+
+    def download() -> Path:
+        return Path(
+            huggingface_hub.hf_hub_download(
+                repository, name, revision=revision or None, cache_dir=constants.HF_HUB_CACHE
+            )
         )
-    )
+
+    url = huggingface_hub.hf_hub_url(repository, name, revision=revision or None)
+    try:
+        described = huggingface_hub.get_hf_file_metadata(url)
+    except errors.EntryNotFoundError:
+        download()  # raises it too, and marks the cache, so that nobody asks again
+        raise
+    if described.size is not None and described.size > 1_000_000:
+        _log.warning("Downloading %s of %s: %.0f MB.", name, repository, described.size / 1e6)
+    return download(), described.etag or ""
 
 
-def _check_sum(path: Path, called: str) -> None:
+def _check_sum(path: Path, published: str, called: str) -> None:
     """Refuse, and take out of the cache, a file that is not what the hub says that it is.
 
-    The cache's link to a file ends in the hub's etag, which for weights is their sha256. (For
-    small files it is a hash of git's; and a file system without links keeps none.)
+    For weights the hub's etag is their sha256; for small files it is a hash of git's. Until this
+    has read a file once, other programs may find it in the cache.
     """
-    stored = path.parent / path.readlink() if path.is_symlink() else path
-    if not SHA256.fullmatch(stored.name):
+    if not SHA256.fullmatch(published):
         return
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != stored.name:
-        path.unlink(missing_ok=True)
-        stored.unlink(missing_ok=True)
+    if found != published:
+        _delete(path)
         raise InputError(
             f"{called} was damaged on its way here: its sha256 is {found}, and the hub says "
-            f"{stored.name}. It was deleted. Give the same command again to fetch it anew; if that "
+            f"{published}. It was deleted. Give the same command again to fetch it anew; if that "
             f"ends here too, a proxy between here and {constants.ENDPOINT} may change it."
         )
+
+
+def _delete(path: Path) -> None:
+    """A file and every link on the way to it: one left behind would lead to the damaged bytes."""
+    while path.is_symlink():
+        target = path.parent / path.readlink()
+        path.unlink()
+        path = target
+    path.unlink(missing_ok=True)
 
 
 def _offline(repository: str, name: str, spec: str) -> str:

@@ -14,7 +14,8 @@ Shapes = Mapping[str, Sequence[int] | None]  # by key; None: not known
 
 # Of timm and of transformers; where a stage has blocks, they count and not the stage.
 BLOCKS = (re.compile(r"(.*\bblocks\.\d+)\."), re.compile(r"(.*\blayers?\.\d+)\."))
-PATCHES = "patch_embed"
+PATCHES = re.compile(r"patch_embed(ding)?s?(\.proj(ection)?)?\.weight$")
+STEM = "patch_embed"  # of a hybrid: a network of its own, with blocks that are not counted
 
 
 class Sizes(NamedTuple):
@@ -52,9 +53,10 @@ def misfit(said: str, faults: Sequence[str], advice: str = "") -> InputError:
 
 def sizes_of(shapes: Shapes) -> Sizes | None:
     """The size of the vision transformer whose tensors have these shapes, if it cuts patches."""
-    found = [shape for key, shape in shapes.items() if PATCHES in key and shape is not None]
+    found = [shape for key, shape in shapes.items() if PATCHES.search(key) and shape is not None]
     patches = next((shape for shape in found if len(shape) == 4), None)
-    counts = [len({m[1] for key in shapes if (m := pattern.match(key))}) for pattern in BLOCKS]
+    trunk = [key for key in shapes if STEM not in key]
+    counts = [len({m[1] for key in trunk if (m := pattern.match(key))}) for pattern in BLOCKS]
     depth = next((count for count in counts if count), 0)
     return None if patches is None else Sizes(patches[0], depth, patches[-1])
 

@@ -6,9 +6,10 @@ Normalisation, interpolation and crop come from the model's own description in t
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -32,7 +33,9 @@ __all__ = ["build", "licence", "load", "nearest", "shapes"]
 
 PATCHES = "patch_embed.proj.weight"
 # What timm raises where weights do not fit the network, or cannot be had.
-FAILURES = (OSError, RuntimeError, AttributeError, KeyError, ValueError)
+FAILURES = (OSError, RuntimeError, AttributeError, KeyError, ValueError, AssertionError)
+# One model at a time: `_listening` changes what all threads share.
+LOADING = threading.Lock()
 # Our names of the ways to pool -> timm's.
 POOLS: dict[Pool, str] = {"cls": "token", "mean": "avg", "attention": "map"}
 
@@ -57,11 +60,15 @@ def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
     if image_size is not None:
         arguments["img_size"] = image_size
         _check_multiple(source, image_size)
-    file = None if source.weights is None else read_checkpoint(source.weights)
+    file = read_checkpoint(source.weights)
     network = _create(source, arguments, file)
     stored = arguments.get("img_size")  # as the folder was saved, where no other is asked for
     size = stored[0] if isinstance(stored, list | tuple) else stored
     described = resolve_model_data_config(network, args={"img_size": size} if size else {})
+    if described["input_size"][0] != 3:
+        raise InputError(
+            f"{source.spec} takes images of {described['input_size'][0]} channels, not of 3."
+        )
     spec = InputSpec(
         size=described["input_size"][-1],
         mean=described["mean"],
@@ -76,22 +83,17 @@ def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
         arguments["pool"] = pool
     # With its tag: some tags of one model differ in input size or pooling.
     architecture = Architecture(source="timm", name=source.name, arguments=arguments)
-    origin = Origin(spec=source.spec, format="timm", sha256=file.sha256 if file else None)
+    origin = Origin(spec=source.spec, format="timm", sha256=file.sha256)
     return _wrap(network.float(), architecture, spec, origin)
 
 
-def _create(
-    source: TimmSource, arguments: dict[str, Any], file: CheckpointFile | None
-) -> nn.Module:
+def _create(source: TimmSource, arguments: dict[str, Any], file: CheckpointFile) -> nn.Module:
     """The network with its weights, each of which found its place."""
-    overlay = dict(source.described)
-    if file is not None:
-        overlay |= {"state_dict": dict(file.tensors), "source": "timm"}
-    # Some hybrids would fetch the weights of their first half by themselves, and hang.
-    alone = nullcontext() if file is None else hub.without_network()
-    with _listening() as misfits:
+    overlay = source.described | {"state_dict": dict(file.tensors), "source": "timm"}
+    with LOADING, _listening() as misfits:
         try:
-            with alone:
+            # Some hybrids would fetch the weights of their first half by themselves, and hang.
+            with hub.without_network():
                 network: nn.Module = timm.create_model(
                     source.name,
                     pretrained=True,
@@ -102,19 +104,16 @@ def _create(
         except TypeError as error:
             if "img_size" not in arguments or "img_size" not in str(error):
                 raise
+            if arguments["img_size"] == source.arguments.get("img_size"):
+                raise InputError(f"{source.spec} could not be loaded: {error}") from None
             raise InputError(
                 f"{source.spec} takes no other input size: leave --image-size out."
             ) from None
         except FAILURES as error:
             if misfits:
                 raise _refusal(source, file, *misfits[-1]) from None
-            said = (str(error).splitlines() or [type(error).__name__])[0]
-            advice = ""
-            with suppress(*FAILURES):  # a filter of timm's may have met another depth or width
-                advice = _other_sizes(source, file, _shapes(source.name, arguments))
-            text = f"{source.spec} could not be loaded: {said}"
-            raise InputError(f"{text.rstrip('.')}. {advice}" if advice else text) from error
-    if file is not None and source.described:  # timm would resample patches of another size
+            raise _failure(source, arguments, file, error) from error
+    if source.described:  # timm would resample patches of another size
         wanted = shapes_of(network.state_dict())
         patches = shapes_of(file.tensors).get(PATCHES, ())
         if len(patches) == 4 and patches != wanted.get(PATCHES, patches):
@@ -126,9 +125,23 @@ def _create(
     return network
 
 
-def _refusal(
-    source: TimmSource, file: CheckpointFile | None, given: Shapes, wanted: Shapes
+def _failure(
+    source: TimmSource, arguments: dict[str, Any], file: CheckpointFile, error: Exception
 ) -> InputError:
+    """What timm said; and, where its own conversion met another architecture, what differs."""
+    said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    text = f"{source.spec} could not be loaded: {said}."
+    try:
+        wanted = _shapes(source.name, arguments)
+    except FAILURES:
+        return InputError(text)
+    head = f"{timm.get_pretrained_cfg_value(source.name, 'classifier')}."
+    given = {k: v for k, v in shapes_of(file.tensors).items() if not k.startswith(head)}
+    advice = _other_sizes(source, file, wanted)
+    return misfit(f"{text} What differs", differences(given, wanted), advice)
+
+
+def _refusal(source: TimmSource, file: CheckpointFile, given: Shapes, wanted: Shapes) -> InputError:
     return misfit(
         f"{source.spec} does not fit its architecture, {source.name}",
         differences(given, wanted),
@@ -136,9 +149,9 @@ def _refusal(
     )
 
 
-def _other_sizes(source: TimmSource, file: CheckpointFile | None, wanted: Shapes) -> str:
+def _other_sizes(source: TimmSource, file: CheckpointFile, wanted: Shapes) -> str:
     """The file's sizes beside those of its architecture, and which of timm's has them."""
-    sizes = sizes_of({} if file is None else shapes_of(file.tensors))
+    sizes = sizes_of(shapes_of(file.tensors))
     if sizes is None or sizes == sizes_of(wanted):
         return ""
     text = f"The file is of a network {sizes}; this architecture is {sizes_of(wanted)}."
@@ -155,8 +168,11 @@ def _listening() -> Iterator[list[tuple[Shapes, Shapes]]]:
     """
     misfits: list[tuple[Shapes, Shapes]] = []
     load = nn.Module.load_state_dict
+    listener = threading.get_ident()
 
     def listen(self: nn.Module, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() != listener:
+            return load(self, state_dict, *args, **kwargs)
         misfits.append((shapes_of(state_dict), shapes_of(self.state_dict())))
         result = load(self, state_dict, *args, **kwargs)
         if not any(result):  # torch forgives some differences, such as a counter of a norm

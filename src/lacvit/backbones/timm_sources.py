@@ -41,7 +41,7 @@ class TimmSource:
     name: str  # timm's name of the architecture, with the tag where it has one
     arguments: dict[str, Any]  # of the architecture, beside its name
     described: dict[str, Any]  # entries that replace those of timm's own description
-    weights: Path | None  # None: only timm knows how to fetch them
+    weights: Path
 
 
 def find(name: str) -> TimmSource:
@@ -104,17 +104,14 @@ def repository_of(name: str) -> tuple[str, str] | None:
     return described.hf_hub_id, described.hf_hub_filename or FILES[0]
 
 
-def _released_weights(name: str, spec: str) -> Path | None:
+def _released_weights(name: str, spec: str) -> Path:
     place = repository_of(name)
     if place is None:
-        if not hub.reachable():
-            described = timm.get_pretrained_cfg(name)
-            url = described.url if described else None
-            raise InputError(
-                f"{spec} is not on this machine, and there is no network. Fetch {url} on a machine "
-                f"that has one and put it into {torch.hub.get_dir()}/checkpoints."
-            )
-        return None
+        raise InputError(
+            f"{spec} is not on the hub: timm fetches it as a pickle without a checksum, which "
+            f"lacvit does not. Where transformers has the model, use hf:ORG/NAME (I-JEPA: "
+            f"hf:facebook/ijepa_vith14_1k)."
+        )
     repository, file = place
     return hub.find_file(repository, _safer_first(file), spec=spec)
 

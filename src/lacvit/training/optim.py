@@ -21,7 +21,10 @@ from lacvit.config import OptimizerSettings
 DECAYING = (nn.Linear, nn.modules.conv._ConvNd, nn.MultiheadAttention)
 # Small networks that make Swin v2's positions, in timm's name and in transformers'; its authors
 # spare them too.
-POSITION_NETWORKS = ("cpb_mlp", "continuous_position_bias_mlp")
+POSITION_NETWORKS = (
+    *("cpb_mlp", "continuous_position_bias_mlp", "meta_mlp"),  # Swin v2 and its variants
+    *("rel_pos", "shared_rel_pos"),  # timm's ViTs with relative positions
+)
 ADAM_BETAS = (0.9, 0.999)
 SGD_MOMENTUM = 0.9
 # adamw: the peak rate is this over the width: 1e-3 for pico, where lacvit is best and cross-entropy
