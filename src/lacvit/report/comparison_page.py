@@ -58,23 +58,7 @@ def write_comparison_report(
     names = class_names(folder, held)
     arms = {} if brief else _arms(folder, held, figures["methods"], names)
     pool = choose([arm for of_cell in arms.values() for arm in of_cell]) if arms else None
-    shown = _gallery(held)
-    cells, payloads = [], {}
-    for number, cell in enumerate(held):
-        key = f"cell{number}"
-        told = outline(folder, key, cell)
-        if pool is not None and number in arms:
-            told, payloads[number] = detail(told, key, arms[number], pool, names)
-        cells.append(
-            CellView(
-                figures=cell,
-                accuracies=accuracies(number, cell),
-                differences=differences(number, cell, figures["margin"]),
-                pairs=pairs_of(folder, key, cell, shown),
-                detail=told,
-                told=number in arms,
-            )
-        )
+    cells, payloads = _cells(folder, held, arms, pool, names, figures["margin"])
     reference = (next(iter(arms.values()))[0], pool, names) if pool is not None else None
     pictures = NO_PICTURES
     if not brief:
@@ -103,6 +87,35 @@ def write_comparison_report(
     text = render("comparison.html.j2", content, scripts=SCRIPTS, library=plotly_script())
     write_bytes(page, text.encode("utf-8", errors="replace"))
     return page
+
+
+def _cells(
+    folder: Path,
+    held: Sequence[Mapping[str, Any]],
+    arms: Mapping[int, Sequence[ArmRun]],
+    pool: Pool | None,
+    names: Sequence[str],
+    margin: float,
+) -> tuple[list[CellView], dict[int, Any]]:
+    """What the page shows of each cell, and the data of those that are drawn in detail."""
+    shown = _gallery(held)
+    cells, payloads = [], {}
+    for number, cell in enumerate(held):
+        key = f"cell{number}"
+        told = outline(folder, key, cell)
+        if pool is not None and number in arms:
+            told, payloads[number] = detail(told, key, arms[number], pool, names)
+        cells.append(
+            CellView(
+                figures=cell,
+                accuracies=accuracies(number, cell),
+                differences=differences(number, cell, margin),
+                pairs=pairs_of(folder, key, cell, shown),
+                detail=told,
+                told=number in arms,
+            )
+        )
+    return cells, payloads
 
 
 def _arms(
