@@ -320,8 +320,8 @@ class LargestTensor(torch.utils._python_dispatch.TorchDispatchMode):
         return result
 
 
-def test_tiled_never_makes_a_tensor_larger_than_its_input(small_tiles, monkeypatch):
-    monkeypatch.setattr(tiled, "KEPT_BYTES", 4 * (60 * 8 - 16))
+def test_beside_the_room_for_tiles_no_tensor_is_larger_than_the_input(small_tiles, monkeypatch):
+    monkeypatch.setattr(tiled, "KEPT_BYTES", 4 * (60 * 8 - 16))  # with its buffer, as the input
     z, labels = batch(n=60, d=8, dtype=torch.float32)
     z.requires_grad_()
     with LargestTensor() as largest:

@@ -23,9 +23,8 @@ from lacvit.losses.linear_memory import Passes, linear_memory_supcon
 from lacvit.losses.rows import squared_lengths
 
 TILE = 512
-# With a tile's buffer it is one allocation, whatever is needed of it (what is not touched costs
-# nothing), and under 32 MB: glibc then learns to keep memory, which else goes back to the system
-# and is cleared at every call.
+# With a tile's buffer one allocation of less than 32 MB: glibc then learns to keep memory, which
+# else goes back to the system and is cleared at every call.
 KEPT_BYTES = 29 * 2**20
 LOG2_E = 1 / math.log(2)
 
@@ -163,15 +162,17 @@ def _tiles(
     is asked for.
     """
     z = cut.of_all(z_ND)
-    space = z_ND.new_empty(cut.side**2 + KEPT_BYTES // z_ND.element_size())
-    buffer, store = space[: cut.side**2], space[cut.side**2 :]
-    if not keep or kept is None:
-        store = store[:0]
     scale = (LOG2_E if exponentials else 1.0) / temperature  # exp2 is the faster exponential
     own, others = cut.own(), cut.others()
     # Among own rows the upper triangle, then the rest.
     pairs = [(r, c) for i, r in enumerate(own) for c in (*own[i:], *others)]
     mirrors = set(own)
+    room = 0
+    if keep and kept is not None:
+        needed = sum(len(z[rows]) * len(z[columns]) for rows, columns in pairs)
+        room = min(KEPT_BYTES // z_ND.element_size(), needed)
+    space = z_ND.new_empty(cut.side**2 + room)
+    buffer, store = space[: cut.side**2], space[cut.side**2 :]
     for number, (rows, columns) in enumerate(pairs):
         mirrored = columns != rows and columns in mirrors
         if kept is not None and number < len(kept):
