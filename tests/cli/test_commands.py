@@ -220,6 +220,24 @@ def test_compare_lists_its_runs(digits: Path, capsys: pytest.CaptureFixture[str]
     assert not Path("comparisons").exists()
 
 
+def test_compare_ends_in_an_answer_and_a_page(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["compare", str(digits), "--methods", "knn,linear-probe", "--backbones", "pico"]
+    argv += ["--seeds", "2", "--set", "data.folds=1", "--quiet", "--output", str(tmp_path / "c")]
+    assert exit_code(argv) == 0
+    printed = capsys.readouterr().out
+    figures = json.loads((tmp_path / "c" / "comparison.json").read_text())
+    assert figures["complete"]
+    assert figures["answer"] in printed
+    assert (tmp_path / "c" / "comparison.html").exists()
+    ended = {place: place.stat().st_mtime_ns for place in tmp_path.glob("c/runs/*/status.json")}
+    assert len(ended) == 4
+    assert exit_code([*argv, "--fail-below", "100"]) == 1
+    assert "Below --fail-below 100: " in capsys.readouterr().out
+    assert all(place.stat().st_mtime_ns == then for place, then in ended.items())
+
+
 @pytest.mark.parametrize(
     ("argv", "text"),
     [

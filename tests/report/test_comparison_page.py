@@ -17,7 +17,8 @@ from lacvit.errors import InputError
 from lacvit.report import write_comparison_report
 from lacvit.report.compared import Answers, changes, class_gains
 from lacvit.report.comparison_payload import plotly_script
-from lacvit.run_folder import write_json
+from lacvit.report.held_out import held_out_table
+from lacvit.run_folder import read_json, write_json
 
 SHARES = {"linear-probe": 0.5, "cross-entropy": 0.62, "lacvit": 0.6}
 
@@ -111,6 +112,13 @@ def test_classes_never_trained_on_are_told_method_by_method(tmp_path: Path) -> N
     assert head is not None
     assert re.findall(r"<td>(.*?)</td>", head[0]) == ["0.400", "0.900"]
     assert "R@1" not in page, "what no run measured has no row"
+    (cell,) = read_json(tmp_path / "comparison.json")["cells"]
+    table = held_out_table(tmp_path, cell)
+    assert table is not None
+    told = table.as_json()
+    assert (told["class_names"], told["images"]) == (["wasp", "fly"], 12)
+    measure = next(values for words, values in told["measures"].items() if words in row[0])
+    assert measure == {"linear-probe": 0.25, "lacvit": pytest.approx(0.7)}
 
 
 def test_without_its_data_the_page_says_why_there_are_no_pictures(folder: Path) -> None:

@@ -22,6 +22,9 @@ def compare(
     root: Annotated[
         str | None, typer.Option(help="Where a set given by its name lies (cifar10, cub200, ...).")
     ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Let torchvision fetch that set into --root.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(help="Where it all goes [default: comparisons/<data>]")
     ] = None,
@@ -108,6 +111,10 @@ def compare(
     given |= {} if epochs is None else {"contrastive.epochs": epochs}
     if "data.path" not in given:
         raise InputError("No images are named: lacvit compare DATA, or data.path in the recipe.")
+    if download:
+        from lacvit.downloads import fetch
+
+        fetch(str(given["data.path"]), None if (at := given.get("data.root")) is None else str(at))
     folder = output or Path("comparisons") / Path(str(given["data.path"])).resolve().stem
     from lacvit.comparison import Request
 
@@ -170,6 +177,10 @@ def _run(
     with stop_on_signals():
         comparison = run_comparison(given, request, progress)
     _show(comparison.figures)
+    if quiet and (copies := comparison.figures["copies"]):  # else the progress has said it
+        print(f"Test images were seen in training. {copies['words']}")
+    if failed := comparison.figures["failed"]:
+        print(f"Left out, because they diverged: {', '.join(one['folder'] for one in failed)}")
     if "trials" in comparison.figures:
         print(comparison.figures["trials"]["words"])
     if request.pick:

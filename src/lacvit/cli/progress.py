@@ -96,6 +96,8 @@ def _figures(scalars: Mapping[str, float]) -> Iterator[str]:
 class JsonProgress:
     """One JSON object a line."""
 
+    _stage = ""
+
     def message(self, text: str) -> None:
         self._say(event="message", text=text)
 

@@ -28,6 +28,7 @@ from lacvit.config import make_settings
 from lacvit.errors import Diverged, InputError, LacvitError
 from lacvit.forecast import in_words
 from lacvit.report import write_comparison_report
+from lacvit.report.held_out import held_out_table
 from lacvit.run_folder import write_json, write_text
 from lacvit.shared import Shared
 from lacvit.training.logs import Progress, Silence
@@ -294,6 +295,9 @@ def _write(work: _Work, decided: _Decided, runs: Sequence[PlannedRun]) -> Compar
         figures[AUTO] = request.chosen
     figures["copies"] = work.copies
     figures["failed"] = _failed(runs)
+    for cell in figures["cells"]:
+        if (table := held_out_table(request.output, cell)) is not None:
+            cell["held_out"] = table.as_json()
     figures["budget"] = decided.budget or {"kind": request.budget}
     if decided.trials is not None:
         figures["trials"] = decided.trials

@@ -68,6 +68,11 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
     lines = [f"# Methods on {comparison['data']}", "", comparison["answer"], ""]
     if not comparison["complete"]:
         lines += [f"{_unfinished(comparison)}.", ""]
+    if copies := comparison.get("copies"):
+        lines += [f"**Test images were seen in training.** {copies['words']}", ""]
+    if failed := comparison.get("failed"):
+        lines += ["Runs that diverged, and are left out of every figure:", ""]
+        lines += [*(f"- {one['folder']}: {one['reason']}" for one in failed), ""]
     for cell in comparison["cells"]:
         lines += [f"## {cell['name']}", "", _tested(comparison, cell), ""]
         lines += _table(
@@ -142,7 +147,9 @@ def _latex_row(words: tuple[str, ...]) -> str:
 
 def _unfinished(comparison: Mapping[str, Any]) -> str:
     missing = len(comparison["missing"])
-    return f"Unfinished: {missing} run{' is' if missing == 1 else 's are'} missing"
+    failed = len(comparison.get("failed", ()))
+    said = f"Unfinished: {missing} run{' is' if missing == 1 else 's are'} missing"
+    return f"{said}, {failed} of them because they diverged" if failed else said
 
 
 def _difference_row(pair: Mapping[str, Any]) -> tuple[str, ...]:

@@ -94,6 +94,20 @@ class HeldOutTable:
         """A line a measure, for the CSV."""
         return [(words, *values) for words, values in self.rows]
 
+    def as_json(self) -> dict[str, Any]:
+        """As ``comparison.json`` has it: by measure and method, None where one has no figure."""
+        return {
+            "class_names": list(self.class_names),
+            "images": self.images,
+            "measures": {
+                words: {
+                    name: value if math.isfinite(value) else None
+                    for name, value in zip(self.columns, values, strict=True)
+                }
+                for words, values in self.rows
+            },
+        }
+
 
 @dataclass(frozen=True)
 class _Found:
