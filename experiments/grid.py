@@ -23,7 +23,7 @@ from evidence import write_answers, write_geometry, write_pairs
 from jobs import Job, backbones, collect, run_all, summarise
 
 RESULTS = Path(__file__).parent / "results"
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
 ARMS = (
     "linear-probe",
     "cross-entropy-paper",
