@@ -559,13 +559,15 @@ def test_without_transformers_the_message_says_what_to_install(
 
 
 def test_nobody_pays_for_transformers_or_peft_unasked() -> None:
-    """They are imported by name where they are used, and only hf_models speaks to transformers."""
+    """They are imported by name where they are used; two modules speak to transformers."""
+    speak = {"lacvit.backbones.hf_models", "lacvit.backbones.hf_weights"}
     for path in FILES:
         named = set(imports(ast.parse(path.read_text(encoding="utf-8"))))
         assert not {name for name in named if name.split(".")[0] == "peft"}, path
-        if path.name != "hf_models.py":
+        if path.name not in ("hf_models.py", "hf_weights.py"):
             assert "transformers" not in {name.split(".")[0] for name in named}, path
-        assert not {name for name in named if name.startswith("lacvit.backbones.hf_models")}, path
+        if path.name != "hf_models.py":
+            assert not {name for name in named if name.rpartition(".")[0] in speak or name in speak}
 
 
 def test_a_safetensors_file_is_known_whatever_its_first_byte(tmp_path: Path) -> None:
