@@ -41,4 +41,5 @@ def test_a_missing_package_is_named_with_its_extra(
     printed = " ".join(capsys.readouterr().err.split())
     assert f"{said} Install it with: pip install 'lacvit[{extra}]'" in printed
     assert "Traceback" not in printed
+    assert not (tmp_path / "run").exists()
     assert any(needed.startswith(package) for needed in EXTRAS[extra])

@@ -22,6 +22,7 @@ from lacvit.data.named_sets import names_a_set
 from lacvit.devices import find_device
 from lacvit.errors import InputError
 from lacvit.run_folder import RunFolder, read_json, write_json, write_toml
+from lacvit.training.adapters import load_peft
 from lacvit.training.head import EXACT_ITERATIONS, SGD_EPOCHS
 from lacvit.training.optim import automatic_learning_rate
 
@@ -116,8 +117,8 @@ def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
     """Settings without ``auto``, save the precision, which is measured once the images are there.
 
     Raises:
-        InputError: there is no such device; more blocks are to be trained than there are; a
-            contrast has nothing to train; the epochs are too few for two stages.
+        InputError: there is no such device; more blocks are to be trained than there are; LoRA
+            without peft; a contrast has nothing to train; the epochs are too few for two stages.
     """
     count = settings.backbone.trainable.removeprefix("last-")
     if count.isdigit() and int(count) > len(backbone.blocks()):
@@ -125,6 +126,8 @@ def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
             f"--trainable last-{count} asks for more blocks than the {len(backbone.blocks())} of "
             f"{backbone.origin.spec}. Use a smaller number, or all."
         )
+    if settings.backbone.trainable == "lora":
+        load_peft()  # refused before anything is written
     arm = arm_of(settings)
     contrasts = {"contrastive", "joint"} & set(find_arm(arm).stages)
     if settings.backbone.trainable == "head" and contrasts:

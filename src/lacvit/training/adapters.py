@@ -55,7 +55,7 @@ def add_adapters(backbone: Backbone, *, rank: int, seed: int) -> None:
     """
     if any("lora_" in name for name, _ in backbone.named_parameters()):
         return
-    peft = _peft()
+    peft = load_peft()
     called, read = _linear_layers(backbone)
     config = peft.LoraConfig(
         r=rank, lora_alpha=ALPHA * rank, lora_dropout=0.0, bias="none", target_modules=called
@@ -108,7 +108,12 @@ def _linear_layers(backbone: Backbone) -> tuple[list[str], list[nn.Linear]]:
     return names, [layer for layer, pull in zip(others, pulls, strict=True) if pull is not None]
 
 
-def _peft() -> ModuleType:
+def load_peft() -> ModuleType:
+    """peft, imported when it is needed.
+
+    Raises:
+        InputError: it is not installed.
+    """
     ensure_torchvision()
     try:
         return importlib.import_module("peft")
