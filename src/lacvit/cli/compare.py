@@ -177,9 +177,10 @@ def _run(
     with stop_on_signals():
         comparison = run_comparison(given, request, progress)
     _show(comparison.figures)
-    if quiet and (copies := comparison.figures["copies"]):  # else the progress has said it
+    # What the progress says where it is not silent.
+    if quiet and (copies := comparison.figures["copies"]):
         print(f"Test images were seen in training. {copies['words']}")
-    if failed := comparison.figures["failed"]:
+    if quiet and (failed := comparison.figures["failed"]):
         print(f"Left out, because they diverged: {', '.join(one['folder'] for one in failed)}")
     if "trials" in comparison.figures:
         print(comparison.figures["trials"]["words"])
