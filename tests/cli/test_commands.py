@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from digit_folders import write_digit_folder
+from digit_folders import write_digit_folder, write_split_folder
 from lacvit import pipeline
 from lacvit.cli.main import main
 
@@ -236,6 +236,27 @@ def test_compare_ends_in_an_answer_and_a_page(
     assert exit_code([*argv, "--fail-below", "100"]) == 1
     assert "Below --fail-below 100: " in capsys.readouterr().out
     assert all(place.stat().st_mtime_ns == then for place, then in ended.items())
+
+
+def test_compare_on_several_sets_ends_in_one_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = [
+        str(write_split_folder(tmp_path / name, {"train": 4, "val": 2, "test": 20}))
+        for name in ("ones", "twos")
+    ]
+    argv = ["compare", *sets, "--methods", "knn,linear-probe", "--backbones", "pico", "--quiet"]
+    argv += ["--seeds", "1", "--output", str(tmp_path / "c")]
+    assert exit_code([*argv, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("2 runs: 0 done, 2 to do") == 2
+    assert str(tmp_path / "c" / "twos" / "runs") in printed
+    assert exit_code([*argv, "--fail-below", "100"]) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("Below --fail-below 100: ") == 2
+    assert "Accuracy@1, mean of the seeds" in printed
+    assert "| ones | pico | 60 |" in (tmp_path / "c" / "table.md").read_text()
+    assert (tmp_path / "c" / "twos" / "comparison.html").exists()
 
 
 @pytest.mark.parametrize(

@@ -102,3 +102,16 @@ def test_a_stop_leaves_a_page_of_what_there_is_and_none_of_what_was(
     assert "made in brief" not in whole
     assert "Which class is taken for which" in whole
     assert read_json(request.output / "comparison.json")["failed"] == []
+
+
+def test_a_method_whose_trials_all_diverge_runs_as_it_is(digits: Path, tmp_path: Path) -> None:
+    request = Request(
+        output=tmp_path / "out", methods=("linear-probe", "lacvit"), backbones=("pico",), seeds=1,
+        trials=2,
+    )  # fmt: skip
+    figures = compare({**WILD, "data.path": str(digits)}, request).figures
+    (_, lacvit) = figures["trials"]["tried"]
+    assert [one["validation_accuracy"] for one in lacvit["tried"]] == [None, None]
+    assert "lacvit as it is, since all of its trials diverged" in figures["trials"]["words"]
+    assert [one["folder"] for one in figures["failed"]] == ["runs/lacvit-pico-s0"]
+    assert [row["method"] for row in figures["cells"][0]["methods"]] == ["linear-probe"]

@@ -137,7 +137,7 @@ def test_nothing_has_no_sign(share: float, said: str) -> None:
 @pytest.mark.parametrize("margin", ["-1", "0", "nan"])
 def test_a_margin_that_holds_nothing_is_refused(margin: str) -> None:
     with pytest.raises(InputError, match=r"--margin is .*; give more than 0 points, within which"):
-        compare_command("photos", margin=float(margin), methods="knn,lacvit")
+        compare_command(["photos"], margin=float(margin), methods="knn,lacvit")
 
 
 def test_holm_runs_over_the_whole_report(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +15,11 @@ from lacvit.errors import InputError
 
 def compare(
     data: Annotated[
-        str | None,
+        list[str] | None,
         typer.Argument(
-            help="As for lacvit train. The recipe may name it instead.", show_default=False
+            help="As for lacvit train. The recipe may name it instead. Several sets are compared "
+            "one after the other, each in its own folder below --output, and set in one table.",
+            show_default=False,
         ),
     ] = None,
     root: Annotated[
@@ -26,7 +29,10 @@ def compare(
         bool, typer.Option("--download", help="Let torchvision fetch that set into --root.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option(help="Where it all goes [default: comparisons/<data>]")
+        Path | None,
+        typer.Option(
+            help="Where it all goes [default: comparisons/<data>; comparisons/ for several sets]"
+        ),
     ] = None,
     methods: Annotated[
         str, typer.Option(help=f"Which to compare, of: {', '.join(ARMS)}.")
@@ -94,6 +100,8 @@ def compare(
     Every head is fitted on training images alone. lacvit train adds the validation images where
     no method is named; --set head.fit_on=all does so here, for each method that can.
 
+    Several sets: lacvit compare photos/ cub200 --root sets/ ends in one table of them all.
+
     First thoughts: lacvit compare photos/ --dry-run. The whole: lacvit compare photos/ --seeds 5
     --trials 4 --pick, then lacvit predict comparisons/photos IMAGE...
     """
@@ -101,25 +109,21 @@ def compare(
     assigned = dict(parse_assignment(text) for text in assign or ())
     given |= assigned
     _check_used(assigned, given, _names(methods))
-    if not margin > 0:  # nan is refused too
-        raise InputError(
-            f"--margin is {margin:g}; give more than 0 points, within which methods count as "
-            f"equal, such as 1."
-        )
-    given |= {} if data is None else {"data.path": data}
     given |= {} if root is None else {"data.root": root}
     given |= {} if epochs is None else {"contrastive.epochs": epochs}
-    if "data.path" not in given:
+    sets = data or [str(given[key]) for key in ("data.path",) if key in given]
+    if not sets:
         raise InputError("No images are named: lacvit compare DATA, or data.path in the recipe.")
     if download:
         from lacvit.downloads import fetch
 
-        fetch(str(given["data.path"]), None if (at := given.get("data.root")) is None else str(at))
-    folder = output or Path("comparisons") / Path(str(given["data.path"])).resolve().stem
-    from lacvit.comparison import Request
+        for path in sets:
+            fetch(path, None if (at := given.get("data.root")) is None else str(at))
+    folder = output or Path("comparisons")
+    from lacvit.comparison import Request, name_of
 
     request = Request(
-        output=folder,
+        output=folder if output or len(sets) > 1 else folder / name_of(sets[0]),
         methods=_names(methods),
         backbones=_names(backbones),
         shots=_numbers(shots),
@@ -129,7 +133,7 @@ def compare(
         budget=budget,
         pick=pick,
     )
-    _run(given, request, fail_below, dry_run=dry_run, quiet=quiet, json_logs=json_logs)
+    _run(given, sets, request, fail_below, dry_run=dry_run, quiet=quiet, json_logs=json_logs)
 
 
 def _check_used(
@@ -159,6 +163,7 @@ def _numbers(text: str | None) -> tuple[int | None, ...]:
 
 def _run(
     given: dict[str, object],
+    sets: Sequence[str],
     request: Any,
     fail_below: float | None,
     *,
@@ -168,14 +173,40 @@ def _run(
 ) -> None:
     from lacvit.cli.progress import make_progress, stop_on_signals
     from lacvit.comparison import compare as run_comparison
-    from lacvit.comparison import plan
+    from lacvit.comparison import compare_several, plan, requests_of
 
     progress = make_progress(quiet=quiet, json_logs=json_logs)
     if dry_run:
-        print("\n".join(plan(given, request, progress)))
+        asked = requests_of(request, sets) if len(sets) > 1 else {sets[0]: request}
+        for path, of_set in asked.items():
+            print("\n".join(plan({**given, "data.path": path}, of_set, progress)))
         return
     with stop_on_signals():
-        comparison = run_comparison(given, request, progress)
+        if len(sets) > 1:
+            comparisons = compare_several(given, request, sets, progress)
+        else:
+            comparisons = (run_comparison({**given, "data.path": sets[0]}, request, progress),)
+    for comparison in comparisons:
+        _tell(comparison, request, quiet=quiet)
+    if len(comparisons) > 1:
+        _show_all([comparison.figures for comparison in comparisons])
+        print(f"\nTable: {request.output / 'table.md'}, .tex and .csv")
+    short = [
+        pair
+        for comparison in comparisons
+        for cell in comparison.figures["cells"]
+        for pair in cell["pairs"]
+        if fail_below is not None
+        and pair["method"] == cell["reference"]
+        and 100 * pair["difference"] < fail_below
+    ]
+    for pair in short:
+        print(f"Below --fail-below {fail_below:g}: {pair['words']}")
+    if short:
+        raise typer.Exit(1)
+
+
+def _tell(comparison: Any, request: Any, *, quiet: bool) -> None:
     _show(comparison.figures)
     # What the progress says where it is not silent.
     if quiet and (copies := comparison.figures["copies"]):
@@ -188,18 +219,19 @@ def _run(
         print(f"Model: {comparison.figures['picked']['words']}")
         print(f"Use it: lacvit predict {comparison.folder} IMAGE...")
     print(f"\nReport: {comparison.folder / 'comparison.html'}")
-    short = [
-        pair
-        for cell in comparison.figures["cells"]
-        for pair in cell["pairs"]
-        if fail_below is not None
-        and pair["method"] == cell["reference"]
-        and 100 * pair["difference"] < fail_below
-    ]
-    for pair in short:
-        print(f"Below --fail-below {fail_below:g}: {pair['words']}")
-    if short:
-        raise typer.Exit(1)
+
+
+def _show_all(figures: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from lacvit.comparison import accuracies
+
+    names, rows = accuracies(figures)
+    table = Table(*names, title="Accuracy@1, mean of the seeds", title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
 
 
 def _tested(figures: Any, cell: Any) -> str:

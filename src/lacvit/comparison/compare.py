@@ -174,8 +174,10 @@ def _leave_page(work: _Work) -> None:
     )
 
 
-def plan(given: Mapping[str, object], request: Request, progress: Progress) -> list[str]:
-    """What :func:`compare` would do, in words; nothing is written.
+def plan(
+    given: Mapping[str, object], request: Request, progress: Progress, *, folders: bool = True
+) -> list[str]:
+    """What :func:`compare` would do, in words, with every run's folder; nothing is written.
 
     Raises:
         InputError: as :func:`compare`.
@@ -184,7 +186,8 @@ def plan(given: Mapping[str, object], request: Request, progress: Progress) -> l
     lines = _plan_lines(work)
     if work.request.budget == budget.EQUAL_TIME and work.budget is None:
         lines.append("  Epochs are scaled to equal time once real steps have been timed.")
-    return [*lines, *(f"  {run.folder}" for run in plan_runs(given, work.request))]
+    runs = plan_runs(given, work.request) if folders else ()
+    return [*lines, *(f"  {run.folder}" for run in runs)]
 
 
 def _begin(given: Mapping[str, object], request: Request, progress: Progress) -> _Work:

@@ -72,8 +72,8 @@ def plan_runs(
 
     Raises:
         InputError: fewer than two methods, one named twice, an unknown one, no seed, no backbone,
-            two cells that would share a folder, a key that the comparison itself decides, settings
-            that are wrong.
+            two cells that would share a folder, no margin, a key that the comparison itself
+            decides, settings that are wrong.
     """
     _check(given, request)
     runs: list[PlannedRun] = []
@@ -140,6 +140,11 @@ def _check(given: Mapping[str, object], request: Request) -> None:
     if not request.backbones:
         raise InputError("--backbones names none; give one or more, such as pico, or auto.")
     _check_cells(request)
+    if not request.margin > 0:  # nan is refused too
+        raise InputError(
+            f"--margin is {100 * request.margin:g}; give more than 0 points, within which methods "
+            f"count as equal, such as 1."
+        )
     if request.seeds < 1:
         raise InputError(f"--seeds is {request.seeds}; give at least 1, better 5.")
     for key, flag in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lacvit.arms import DEFAULT_ARM
@@ -75,13 +75,13 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
         lines += [*(f"- {one['folder']}: {one['reason']}" for one in failed), ""]
     for cell in comparison["cells"]:
         lines += [f"## {cell['name']}", "", _tested(comparison, cell), ""]
-        lines += _table(
+        lines += markdown_table(
             ("method", "Accuracy@1", "95 % interval", "least to most", "seeds"), _rows(cell)
         )
         if pairs := cell["pairs"]:
-            lines += _table(
+            lines += markdown_table(
                 ("method", "less", "points", "95 % interval", "p", "p (Holm)", "verdict"),
-                (_difference_row(pair) for pair in pairs),
+                (difference_row(pair) for pair in pairs),
             )
             lines += [*(f"- {pair['words']}" for pair in pairs), ""]
             lines += _mcnemar(comparison, cell)
@@ -96,7 +96,8 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _table(names: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> list[str]:
+def markdown_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table, and an empty one."""
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
 
@@ -123,7 +124,7 @@ def as_latex(comparison: Mapping[str, Any]) -> str:
         lines.append(r"\midrule")
         for method, accuracy, interval, _, seeds in _rows(cell):
             words = (cell["name"], method, accuracy, interval.replace(" to ", "--"), seeds)
-            lines.append(_latex_row(words))
+            lines.append(latex_row(words))
     lines += [r"\bottomrule", r"\end{tabular}", ""]
     if any(cell["pairs"] for cell in comparison["cells"]):
         lines += _latex_differences(comparison)
@@ -137,11 +138,12 @@ def _latex_differences(comparison: Mapping[str, Any]) -> list[str]:
     for cell in comparison["cells"]:
         if pairs := cell["pairs"]:
             lines.append(r"\midrule")
-            lines += [_latex_row((cell["name"], *_difference_row(pair))) for pair in pairs]
+            lines += [latex_row((cell["name"], *difference_row(pair))) for pair in pairs]
     return [*lines, r"\bottomrule", r"\end{tabular}", ""]
 
 
-def _latex_row(words: tuple[str, ...]) -> str:
+def latex_row(words: Sequence[str]) -> str:
+    """A line of a tabular."""
     return " & ".join(_escaped(word) for word in words) + r" \\"
 
 
@@ -152,7 +154,8 @@ def _unfinished(comparison: Mapping[str, Any]) -> str:
     return f"{said}, {failed} of them because they diverged" if failed else said
 
 
-def _difference_row(pair: Mapping[str, Any]) -> tuple[str, ...]:
+def difference_row(pair: Mapping[str, Any]) -> tuple[str, ...]:
+    """Both methods, the points between them, the interval, p, p (Holm), and the verdict."""
     low, high = pair["interval"]
     return (
         pair["method"],

@@ -114,11 +114,7 @@ def record(request: Request, trials: Trials) -> dict[str, Any]:
 
 
 def chosen_changes(trials: Trials) -> dict[Kind, dict[str, object]]:
-    """The settings that won, by cell and method, of the trials that have all ended.
-
-    Raises:
-        InputError: all trials of a method diverged.
-    """
+    """The settings that won, by cell and method, of the trials that have all ended."""
     won: dict[Kind, dict[str, object]] = {}
     for kind, found in trials.items():
         best = _chosen(found)
@@ -136,6 +132,8 @@ def _of_kind(kind: Kind, trials: Sequence[Trial], request: Request) -> dict[str,
         words = f"{method} still has trials to come"
     else:
         words = f"{method} {trials[best].candidate.name}"
+        if validation_accuracy(trials[best]) is None:
+            words += ", since all of its trials diverged"
     return {
         "cell": cell.name,
         "method": method,
@@ -157,15 +155,10 @@ def _of_kind(kind: Kind, trials: Sequence[Trial], request: Request) -> dict[str,
 
 
 def _chosen(trials: Sequence[Trial]) -> int | None:
+    """The number of the best trial, the method as it is where all diverged; None before the end."""
     if not trials or not all(has_ended(trial.run) for trial in trials):
         return None
     found = [validation_accuracy(trial) for trial in trials]
-    if all(accuracy is None for accuracy in found):
-        run = trials[0].run
-        raise InputError(
-            f"All {len(trials)} trials of {run.method} ({run.cell.name}) diverged. "
-            f"{RunFolder(run.folder).status()['diverged']}"
-        )
     return best_of([-1.0 if accuracy is None else accuracy for accuracy in found])
 
 
