@@ -108,7 +108,8 @@ def _show(results: Mapping[str, Sequence[TrainResult]], seconds: float) -> None:
         "method",
         "mean",
         "least to most",
-        title=f"Accuracy@1 on {images:,} digits, {SHOTS} labelled a class, {runs} seeds",
+        title=f"Accuracy@1 on {images:,} digits, {SHOTS} labelled a class, {runs} seed"
+        + ("" if runs == 1 else "s"),
         title_justify="left",
     )
     for method, found in results.items():
