@@ -22,7 +22,14 @@ from lacvit.metrics.significance import holm, paired_difference
 
 KEYS = ("cell", "backbone", "arm", "seed")
 # What is set against everything else: the published method, and what every variant is set against.
-OURS = ("lacvit", "lacvit+all", "joint-refit", "joint-refit+all", "supcon")
+OURS = (
+    "lacvit",
+    "lacvit+all",
+    "joint-refit",
+    "joint-refit+all",
+    "joint-refit+all+crops",
+    "supcon",
+)
 MARGIN = 0.01
 # Arms whose embedding is measured: those that train an encoder of their own, and the untouched one.
 ENCODERS = ("linear-probe", "cross-entropy", "cross-entropy-paper", "lacvit", "joint")

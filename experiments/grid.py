@@ -32,10 +32,12 @@ ARMS = (
     "joint",
     "lacvit-finetune",
 )
-ALL = {"head.fit_on": "all"}
+ALL: dict[str, object] = {"head.fit_on": "all"}
+CROPS: dict[str, object] = {**ALL, "evaluation.crops": "corners"}
 # Arm -> the arm whose encoder it takes as it is, and what else it sets: the same weights come out
 # as from the arm itself, whose first stage is that arm's, and nothing is trained twice. "all":
-# the exact head is fitted on validation images too, once they have chosen its strength.
+# the exact head is fitted on validation images too, once they have chosen its strength; "crops":
+# it reads features averaged over an image and its corners.
 REFITS: dict[str, tuple[str, dict[str, object]]] = {
     "cross-entropy-refit": ("cross-entropy", {}),
     "joint-refit": ("joint", {}),
@@ -43,6 +45,9 @@ REFITS: dict[str, tuple[str, dict[str, object]]] = {
     "cross-entropy-refit+all": ("cross-entropy", ALL),
     "lacvit+all": ("lacvit", ALL),
     "joint-refit+all": ("joint", ALL),
+    "linear-probe+all+crops": ("linear-probe", CROPS),
+    "cross-entropy-refit+all+crops": ("cross-entropy", CROPS),
+    "joint-refit+all+crops": ("joint", CROPS),
 }
 # Cell -> folder below DATA, and settings. The search found nothing between 12 and 50 epochs.
 CELLS: dict[str, tuple[str, dict[str, object]]] = {

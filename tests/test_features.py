@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from lacvit import features
 from lacvit.backbones import Architecture, Backbone, Origin
+from lacvit.config import make_settings
 from lacvit.errors import InputError
-from lacvit.features import encode
+from lacvit.features import Crops, crops_of, encode
 from lacvit.input_spec import InputSpec
 
 
@@ -65,6 +66,40 @@ def test_on_a_processor_large_images_pass_some_at_a_time(
 def test_features_are_float32_whatever_the_precision() -> None:
     found = encode(backbone(), [IMAGES], precision="bf16")
     assert found.dtype == np.float32
+
+
+def test_a_feature_is_the_mean_over_the_whole_and_its_corners() -> None:
+    crops = Crops(side=0.5, mirror=False)
+    images = torch.arange(16.0).view(1, 1, 4, 4).expand(1, 3, 4, 4)
+    whole, *corners = (part[0, 0] for part in crops.of(images))
+    assert len(corners) + 1 == len(crops) == 5
+    torch.testing.assert_close(whole, images[0, 0])
+    middles = [(part[1, 1] + part[1, 2] + part[2, 1] + part[2, 2]).item() / 4 for part in corners]
+    assert middles == pytest.approx([2.5, 4.5, 10.5, 12.5]), "top left, top right, and below them"
+    found = encode(backbone(), [images], crops=crops)
+    parts = [encode(backbone(), [part]) for part in crops.of(images)]
+    np.testing.assert_allclose(found, np.mean(parts, axis=0), rtol=1e-6)
+
+
+def test_the_parts_of_a_mirrored_image_are_the_same_mirrored() -> None:
+    """All but the two corners that have no mirrored one among them."""
+    crops = Crops(side=0.75)
+    parts = list(crops.of(IMAGES))
+    assert len(parts) == len(crops) == 6
+    torch.testing.assert_close(parts[1], IMAGES.flip(3))
+    others = list(crops.of(IMAGES.flip(3)))
+    torch.testing.assert_close(others[0], parts[1])
+    torch.testing.assert_close(others[2], parts[3])  # the top left one, mirrored: the top right
+    torch.testing.assert_close(others[5], parts[4])
+
+
+@pytest.mark.parametrize(("flip", "parts"), [(0.5, 6), (0.0, 5)])
+def test_no_part_is_mirrored_where_views_are_not(flip: float, parts: int) -> None:
+    settings = make_settings(recipe={"evaluation.crops": "corners", "views.flip": flip})
+    crops = crops_of(settings)
+    assert crops is not None
+    assert len(crops) == parts
+    assert crops_of(make_settings()) is None
 
 
 def test_no_images_give_no_rows() -> None:

@@ -1,4 +1,4 @@
-"""The last fit of the head: on training images, or on validation images too."""
+"""What a run ends with: the last fit of its head, and what the head reads of an image."""
 
 from pathlib import Path
 
@@ -8,7 +8,11 @@ from safetensors.numpy import load_file
 
 from digit_folders import write_split_folder
 from lacvit import pipeline
+from lacvit.arms import find_arm
 from lacvit.config import make_settings
+from lacvit.data.readers import read_data
+from lacvit.evaluation.evaluate import evaluate_records
+from lacvit.model import load
 from lacvit.run_folder import RunFolder, read_json
 
 
@@ -29,6 +33,31 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
     folder = tmp_path_factory.mktemp("fits")
     data = write_split_folder(folder / "data", {"train": 4, "val": 6, "test": 8}, classes=4)
     return {fit_on: run(data, folder / fit_on, fit_on) for fit_on in ("train", "all")}
+
+
+@pytest.mark.parametrize("method", ["linear-probe", "cross-entropy", "knn"])
+def test_a_model_reads_the_crops_that_its_run_read(method: str, tmp_path: Path) -> None:
+    data = write_split_folder(tmp_path / "data", {"train": 4, "val": 3, "test": 8}, classes=4)
+    settings = {
+        "data.path": str(data), "backbone.spec": "pico", "method": method, "precision": "fp32",
+        "evaluation.crops": "corners", "views.flip": 0.0, "contrastive.epochs": 1,
+    }  # fmt: skip
+    asked = pipeline.Request(output=tmp_path / "run", report=False)
+    result = pipeline.train(make_settings(recipe=settings), asked)
+    folder = RunFolder(tmp_path / "run")
+    assert read_json(folder.model / "config.json")["crops"] == {"side": 0.8, "mirror": False}
+    assert "the mean over 5 parts of an image" in (folder.model / "README.md").read_text()
+
+    model = load(folder.path, device="cpu")
+    found = evaluate_records(model, read_data(data, None)["test"])
+    assert found.accuracy == result.accuracy
+    kept = load_file(folder.features / "test.safetensors")
+    averaged_ND = kept[find_arm(method).encoder]
+    paths = [data / name for name in found.paths]
+    np.testing.assert_allclose(model.embed(paths), averaged_ND, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(model.logits(averaged_ND), found.logits_NC, rtol=1e-4, atol=1e-4)
+    model.crops = None
+    assert not np.allclose(model.embed(paths), averaged_ND, rtol=0.01)
 
 
 def test_the_model_has_the_head_of_all_images(runs: dict[str, RunFolder]) -> None:

@@ -11,12 +11,12 @@ from lacvit.config import make_settings
     ("images", "epochs"), [(20, 60), (100, 60), (128, 60), (129, 30), (500, 25), (50_000, 25)]
 )
 def test_few_images_are_shown_more_often(images: int, epochs: int) -> None:
-    assert regime.choose(images, 128, "labels").epochs == epochs
+    assert regime.choose(images, 128, "labels", 32).epochs == epochs
 
 
 def test_small_batches_need_no_more_epochs() -> None:
-    assert regime.choose(100, 10, "labels").epochs == 25
-    assert regime.choose(3, 1, "labels").epochs == 25
+    assert regime.choose(100, 10, "labels", 32).epochs == 25
+    assert regime.choose(3, 1, "labels", 32).epochs == 25
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,14 @@ def test_the_kind_of_pretraining(spec: str, file_format: str, expected: str) -> 
 
 
 def test_an_encoder_without_labels_learns_twice_as_fast() -> None:
-    assert regime.choose(500, 128, "none").rate == 2 * regime.choose(500, 128, "labels").rate
+    assert (
+        regime.choose(500, 128, "none", 32).rate == 2 * regime.choose(500, 128, "labels", 32).rate
+    )
+
+
+def test_corners_are_read_only_where_it_was_measured() -> None:
+    assert regime.choose(500, 128, "labels", 64).crops == "corners"
+    assert regime.choose(500, 128, "labels", 224).crops == "whole"
 
 
 def test_auto_is_settled_for_the_images_and_said() -> None:
@@ -49,6 +56,7 @@ def test_auto_is_settled_for_the_images_and_said() -> None:
     assert settings.contrastive.epochs == 60
     assert settings.joint.lr == pytest.approx(1e-3)
     assert settings.head.fit_on == "all"
+    assert settings.evaluation.crops == "corners"
     assert len(said) == 1
     assert "60 epochs for 100 training images" in said[0]
 
@@ -56,12 +64,13 @@ def test_auto_is_settled_for_the_images_and_said() -> None:
 def test_what_was_set_stays() -> None:
     given = make_settings(
         flags={"contrastive.epochs": 7, "joint.lr": 0.5},
-        assignments=[("head.fit_on", "train")],
+        assignments=[("head.fit_on", "train"), ("evaluation.crops", "whole")],
     )
     settings, _ = planning.settle_method(given, load_backbone("pico"), 100)
     assert settings.contrastive.epochs == 7
     assert settings.joint.lr == 0.5
     assert settings.head.fit_on == "train"
+    assert settings.evaluation.crops == "whole"
 
 
 def test_a_method_that_was_named_is_left_as_published() -> None:

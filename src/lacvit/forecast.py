@@ -18,6 +18,7 @@ from lacvit.data.splits import Splits
 from lacvit.devices import autocast, wait_for
 from lacvit.distributed import launched
 from lacvit.errors import InputError
+from lacvit.features import crops_of
 from lacvit.training.trainable import set_trainable
 
 TIMED_STEPS = 3
@@ -90,13 +91,16 @@ def multiply(
         math.ceil(len(records) / processes)
         for records in (splits.train, splits.validation, splits.test)
     )
+    crops = crops_of(settings)
+    reading = encoding * (1 if crops is None else len(crops))
     validating = n_validation * encoding
     stages = []
     for name in find_arm(settings.method).stages:
         if name == "head":
             live = settings.head.solver == "sgd" and settings.head.features == "live"
             epochs = int(settings.head.epochs) if settings.head.solver == "sgd" else 1
-            cost = n_encoded * encoding * (epochs if live else 1) + validating
+            fitted = epochs * encoding if live else reading
+            cost = n_encoded * fitted + n_validation * reading
             steps = epochs * math.ceil(n_train / settings.head.batch_size)
         else:
             stage = getattr(settings, name)
@@ -106,7 +110,7 @@ def multiply(
             own = share_of_epoch(n_train, stage.batch_size, processes)
             cost = epochs * (own * views * training + validating)
         stages.append(StageForecast(name, epochs, steps, cost))
-    return tuple(stages), 2 * n_test * encoding + validating
+    return tuple(stages), (2 * n_test + n_validation) * reading
 
 
 def share_of_epoch(n: int, batch_size: int, processes: int) -> int:

@@ -20,7 +20,7 @@ from lacvit.data.decoding import UnreadableImageError, decode_image
 from lacvit.data.views import evaluation_view
 from lacvit.devices import find_device
 from lacvit.errors import InputError
-from lacvit.features import encode
+from lacvit.features import Crops, encode
 from lacvit.input_spec import InputSpec
 from lacvit.metrics.calibration import tempered
 from lacvit.neighbour_head import NeighbourHead
@@ -57,6 +57,9 @@ class ModelConfig(BaseModel):
     neighbours: int | None = Field(
         None, ge=1, description="k of a head of nearest neighbours; without it the head is linear"
     )
+    crops: Crops | None = Field(
+        None, description="parts of an image whose features are averaged; without it the whole"
+    )
 
 
 def _read_config(path: Path) -> ModelConfig:
@@ -82,6 +85,8 @@ class Classifier:
         class_names: C names, in the order of the head's outputs.
         temperature: divides the head's outputs before the softmax, so that probabilities mean
             what they say; it moves no prediction.
+        crops: parts of an image whose features are averaged, as they were for the head; None
+            encodes whole images, in a sixth of the time and somewhat less exactly.
     """
 
     def __init__(
@@ -90,11 +95,13 @@ class Classifier:
         head: nn.Linear | NeighbourHead,
         class_names: Sequence[str],
         temperature: float = 1.0,
+        crops: Crops | None = None,
     ) -> None:
         self.backbone = backbone.eval()
         self.head = head.eval()
         self.class_names = tuple(class_names)
         self.temperature = temperature
+        self.crops = crops
 
     @property
     def input_spec(self) -> InputSpec:
@@ -140,7 +147,7 @@ class Classifier:
         Raises:
             InputError: a file is missing or is no image; it is named.
         """
-        return encode(self.backbone, self._read(paths, batch_size))
+        return encode(self.backbone, self._read(paths, batch_size), crops=self.crops)
 
     @torch.no_grad()
     def logits(self, features_ND: np.ndarray) -> np.ndarray:
@@ -173,6 +180,7 @@ class Classifier:
             class_names=self.class_names,
             temperature=self.temperature,
             neighbours=self.head.k if isinstance(self.head, NeighbourHead) else None,
+            crops=self.crops,
         )
         write_bytes(folder / WEIGHTS, save(cpu))
         write_bytes(folder / CARD, card.encode())
@@ -197,7 +205,7 @@ class Classifier:
             raise InputError(
                 f"{folder / WEIGHTS} is missing or damaged: {error}. Copy the whole folder again."
             ) from error
-        return cls(backbone, head, config.class_names, config.temperature)
+        return cls(backbone, head, config.class_names, config.temperature, config.crops)
 
 
 def _read_head(

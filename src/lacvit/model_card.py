@@ -9,6 +9,7 @@ from typing import Any
 from lacvit.arms import find_arm
 from lacvit.backbones import terms_of
 from lacvit.config import RunSettings
+from lacvit.features import crops_of
 
 PAPER = "https://arxiv.org/abs/2303.18013"
 
@@ -27,6 +28,15 @@ def model_card(
     backbone = settings.backbone.spec
     knn = settings.head.solver == "knn" and find_arm(settings.method).stages[-1] == "head"
     head = "the nearest training images' votes for a head" if knn else "a linear head"
+    crops = crops_of(settings)
+    read = ""
+    if crops is not None:
+        read = (
+            f"\nA feature is the mean over {len(crops)} parts of an image (the whole, its corners"
+            f"{', two of them and the whole mirrored' if crops.mirror else ''}): `crops` in\n"
+            f"`config.json`. Programs that encode the whole image alone read the same head, "
+            f"somewhat less exactly.\n"
+        )
     return f"""# {settings.method} on {Path(settings.data.path or "images").name}
 
 A classifier of {len(class_names)} classes: backbone `{backbone}`, {head}, trained by lacvit
@@ -37,7 +47,7 @@ Accuracy@1 on {test["images"]} {split} images: {100 * test["accuracy"]:.1f} %
 (95 % interval {100 * low:.1f} to {100 * high:.1f}, over the choice of {split} images).
 Its probabilities are off by {100 * test["ece"]:.1f} points there on average (expected calibration
 error), with the outputs divided by {test["temperature"]:.2f}, the temperature in `config.json`.
-
+{read}
 ## Use
 
 ```python

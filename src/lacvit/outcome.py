@@ -78,26 +78,24 @@ def _encode(run: Run, backbone: Backbone, splits: Splits) -> _Encoded:
         return load_chosen(run.settings).to(run.compute.device)
 
     def untouched(images: DecodedImages) -> np.ndarray:
-        return run.shared.untouched_features(images, backbone, run.compute, pretrained)
+        return run.shared.untouched_features(images, backbone, run.compute, pretrained, run.crops)
+
+    def trained(images: DecodedImages) -> np.ndarray:
+        return encode_images(images, backbone, run.compute, run.crops)
 
     test = {UNTOUCHED: untouched(test_images)}
     train = {UNTOUCHED: untouched(train_images)}
     solved_on = run.encoded.get("head")  # the last stage, if there is one: the encoder is the same
     name = find_arm(run.settings.method).encoder
     if name != UNTOUCHED:
-        test[name] = encode_images(test_images, backbone, run.compute)
-        train[name] = (
-            solved_on[0].features_ND[rows]
-            if solved_on
-            else encode_images(train_images, backbone, run.compute)
-        )
+        test[name] = trained(test_images)
+        train[name] = solved_on[0].features_ND[rows] if solved_on else trained(train_images)
     held_out = {}
     if splits.held_out:
         parts = [run.shared.images(part, run.compute.workers) for part in splits.held_out]
         held_out = {UNTOUCHED: np.concatenate([untouched(part) for part in parts])}
         if name != UNTOUCHED:
-            trained = [encode_images(part, backbone, run.compute) for part in parts]
-            held_out[name] = np.concatenate(trained)
+            held_out[name] = np.concatenate([trained(part) for part in parts])
     labels_T = run.train.labels_N[rows]
     return _Encoded(test, train, labels_T, _validation_features(run, backbone), held_out)
 
@@ -106,7 +104,7 @@ def _validation_features(run: Run, backbone: Backbone) -> np.ndarray:
     solved_on = run.encoded.get("head")
     if solved_on:
         return solved_on[1].features_ND
-    return encode_images(run.validation.images, backbone, run.compute)
+    return encode_images(run.validation.images, backbone, run.compute, run.crops)
 
 
 def finish_on_validation(run: Run, backbone: Backbone, heads: Heads, splits: Splits) -> TrainResult:
@@ -131,11 +129,13 @@ def _settle(
     run: Run, backbone: Backbone, heads: Heads, splits: Splits, validation_ND: np.ndarray
 ) -> tuple[Classifier, Evaluation]:
     """The model with its temperature, and what validation says of the head that it may judge."""
-    judged = Classifier(backbone, heads.judged, splits.class_names)
+    judged = Classifier(backbone, heads.judged, splits.class_names, crops=run.crops)
     if not set(splits.validation.paths) & set(splits.train.paths):  # a head is too sure of its own
         logits_NC = judged.logits(validation_ND)
         judged.temperature = chosen_temperature(logits_NC, run.validation.labels_N)
-    model = Classifier(backbone, heads.final, splits.class_names, judged.temperature)
+    model = Classifier(
+        backbone, heads.final, splits.class_names, judged.temperature, crops=run.crops
+    )
     return model, _answered(judged, splits.validation, validation_ND)
 
 

@@ -99,7 +99,7 @@ def settle_method(
         return settings, []
     origin, joint, head = backbone.origin, settings.joint, settings.head
     pretraining = regime.pretraining_of(origin.spec, origin.format)
-    choice = regime.choose(images, joint.batch_size, pretraining)
+    choice = regime.choose(images, joint.batch_size, pretraining, backbone.input_spec.size)
     changes: dict[str, object] = {"method": DEFAULT_ARM}
     if "epochs" not in settings.contrastive.model_fields_set:
         changes["contrastive"] = settings.contrastive.model_copy(update={"epochs": choice.epochs})
@@ -109,6 +109,8 @@ def settle_method(
         changes["joint"] = joint.model_copy(update={"lr": rate})
     if "fit_on" not in head.model_fields_set and head.solver == "exact":
         changes["head"] = head.model_copy(update={"fit_on": regime.FIT_ON})
+    if "crops" not in settings.evaluation.model_fields_set:
+        changes["evaluation"] = settings.evaluation.model_copy(update={"crops": choice.crops})
     said = f"Method: {DEFAULT_ARM}, with {choice.reason}, where nothing else is set."
     return settings.model_copy(update=changes), [said]
 

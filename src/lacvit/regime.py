@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Pretraining = Literal["labels", "none", "unknown"]
+Crops = Literal["whole", "corners"]
 
 # An encoder pretrained without labels has further to go, and takes twice the rate (search.csv).
 RATES: Mapping[Pretraining, float] = {"labels": 1.0, "none": 2.0, "unknown": 1.0}
@@ -32,6 +33,9 @@ LEAST_EPOCHS, LEAST_STEPS = 25, 60
 # The images of the head's last fit: the fewer there are, the more validation images are worth in it
 # (1 to 4 points at 10 and 50 a class), and nowhere did it lose.
 FIT_ON = "all"
+# Features averaged over an image and its corners are worth 2 to 4 points at 32 pixels, and six
+# times the time of a prediction. What they are worth to larger encoders was not measured.
+CROPS_TO = 64
 
 # How names and formats of encoders that were pretrained without labels are marked, and what a name
 # says where labels came in later.
@@ -45,11 +49,19 @@ class Choice:
 
     epochs: int
     rate: float  # times the automatic learning rate
+    crops: Crops
     reason: str
 
 
-def choose(images: int, batch_size: int, pretraining: Pretraining) -> Choice:
-    """How the default arm trains, from the number of training images and the kind of encoder."""
+def choose(images: int, batch_size: int, pretraining: Pretraining, pixels: int) -> Choice:
+    """How the default arm trains and reads its images.
+
+    Args:
+        images: to train on.
+        batch_size: images a step.
+        pretraining: of the encoder.
+        pixels: a side of what the encoder sees.
+    """
     steps = math.ceil(images / batch_size)
     epochs = max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps))
     kind = {
@@ -57,11 +69,14 @@ def choose(images: int, batch_size: int, pretraining: Pretraining) -> Choice:
         "none": "pretrained without labels",
         "unknown": "whose pretraining its name does not tell",
     }[pretraining]
+    crops: Crops = "corners" if pixels <= CROPS_TO else "whole"
+    read = "features averaged over an image and its corners" if crops == "corners" else ""
     reason = (
-        f"{epochs} epochs for {images:,} training images, the rate for an encoder {kind}, and a "
-        f"head that is fitted on validation images too, once they have chosen its strength"
+        f"{epochs} epochs for {images:,} training images, the rate for an encoder {kind}, "
+        f"{read}{', ' if read else ''}and a head that is fitted on validation images too, once "
+        f"they have chosen its strength"
     )
-    return Choice(epochs, RATES[pretraining], reason)
+    return Choice(epochs, RATES[pretraining], crops, reason)
 
 
 def pretraining_of(spec: str, file_format: str) -> Pretraining:

@@ -20,6 +20,7 @@ from lacvit.config import RunSettings
 from lacvit.data.batches import DecodedImages, hold
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits
+from lacvit.features import Crops
 from lacvit.reading import divide, read_images
 from lacvit.training.logs import Progress
 from lacvit.training.material import Compute, encode_images
@@ -63,6 +64,7 @@ class Shared:
         backbone: Backbone,
         compute: Compute,
         untouched: Callable[[], Backbone],
+        crops: Crops | None = None,
     ) -> np.ndarray:
         """Features, float32 (N, D), that a pretrained backbone has before anything trains it.
 
@@ -70,6 +72,7 @@ class Shared:
             images: what is encoded.
             backbone: says which one it is; it may have been trained since.
             untouched: gives it as it was, on the device; called only where it is needed.
+            crops: what is encoded of each image; None is the whole.
         """
         key = (
             "features",
@@ -80,10 +83,11 @@ class Shared:
             compute.precision,
             compute.evaluation_batch,
             str(compute.device),
+            crops,
         )
 
         def encoded() -> np.ndarray:
-            return encode_images(images, untouched(), compute)
+            return encode_images(images, untouched(), compute, crops)
 
         return self._once(key, encoded, lambda features: features.nbytes)
 

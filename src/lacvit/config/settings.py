@@ -222,6 +222,10 @@ class EvaluationSettings(Settings):
     """What is measured, and how."""
 
     batch_size: int = Field(256, ge=1, description="images a forward pass, at most")
+    crops: Literal["whole", "corners"] = Field(
+        "whole",
+        description="what a feature is of: whole images, or the mean over one and its corners",
+    )
     knn_k: int = Field(20, ge=1, description="neighbours of the k-NN accuracy")
     extended: bool = Field(False, description="geometry.json: every measure, not the usual ones")
 

@@ -166,6 +166,7 @@ def has_effect(key: str, method: str, given: Mapping[str, object]) -> bool:
 def _unusable(name: str, arm: Arm, given: Mapping[str, object], asked: Iterable[str]) -> list[str]:
     """Settings that were asked for by hand and that nothing in the arm reads."""
     live = given.get("head.features") == "live"
+    corners = given.get("evaluation.crops") == "corners"  # mirrored ones too, unless views.flip=0
     solver = arm.fixed.get("head.solver", given.get("head.solver", "exact"))
     stages = ", ".join(arm.stages)
     faults = []
@@ -193,7 +194,8 @@ def _unusable(name: str, arm: Arm, given: Mapping[str, object], asked: Iterable[
                 f"leave it out or choose another method."
             )
         elif not arm.trains_encoder and (
-            key in OF_ITS_TRAINING or (section == "views" and not live)
+            key in OF_ITS_TRAINING
+            or (section == "views" and not live and not (key == "views.flip" and corners))
         ):
             faults.append(
                 f"{key} has no effect with --method {name}, which leaves the backbone as it is; "

@@ -155,7 +155,7 @@ def evaluate_records(classifier: Classifier, records: ImageRecords) -> Evaluatio
     batches = evaluation_batches(
         hold(records), classifier.input_spec, batch_size=BATCH, device=classifier.device
     )
-    features_ND = encode(classifier.backbone, batches)
+    features_ND = encode(classifier.backbone, batches, crops=classifier.crops)
     return Evaluation(
         class_names=classifier.class_names,
         paths=records.paths,

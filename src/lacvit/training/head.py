@@ -24,6 +24,7 @@ from lacvit.config import HeadSettings
 from lacvit.data.batches import ViewPlan, epoch_order, share, view_batches
 from lacvit.devices import autocast, threads_for
 from lacvit.distributed import rank_of, size_of
+from lacvit.features import Crops
 from lacvit.training.heads import (
     correct,
     global_mean,
@@ -180,18 +181,20 @@ class HeadStage:
         settings: HeadSettings,
         views: ViewPlan,
         compute: Compute,
+        crops: Crops | None = None,
     ) -> None:
         self.modules: Mapping[str, nn.Module] = {"head": head}
         self.steps_per_epoch = math.ceil(len(train) / settings.batch_size)
         self._backbone, self._head = backbone, head
         self._train, self._settings, self._views, self._compute = train, settings, views, compute
+        self._crops = crops
         self._validation = self._encode(validation)
         self._cached = None if settings.features == "live" else self._encode(train)
 
     def _encode(self, split: LabelledImages) -> tuple[Tensor, Tensor]:
         device = self._compute.device
-        features = torch.from_numpy(encode_images(split.images, self._backbone, self._compute))
-        return features.to(device), torch.tensor(split.labels_N).to(device)
+        found = encode_images(split.images, self._backbone, self._compute, self._crops)
+        return torch.from_numpy(found).to(device), torch.tensor(split.labels_N).to(device)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         named = dict(self._head.named_parameters(prefix="head"))

@@ -13,7 +13,7 @@ from lacvit.backbones.backbone import Backbone
 from lacvit.data.batches import DecodedImages, evaluation_batches
 from lacvit.devices import Precision
 from lacvit.distributed import Group, gather_rows, rank_of, size_of, together
-from lacvit.features import encode
+from lacvit.features import Crops, encode
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,16 @@ def evaluation_images(
     )
 
 
-def encode_images(images: DecodedImages, backbone: Backbone, compute: Compute) -> np.ndarray:
-    """Pooled features, float32 (N, D), of the images as they are seen at prediction.
+def encode_images(
+    images: DecodedImages, backbone: Backbone, compute: Compute, crops: Crops | None = None
+) -> np.ndarray:
+    """Pooled features, float32 (N, D), of whole images, or means over ``crops`` of each.
 
     Each process encodes its share, so that every image is encoded once, and gets all features.
     """
     batches = evaluation_images(images, backbone, compute)
-    own = together(lambda: encode(backbone, batches, precision=compute.precision), compute.group)
-    return gather_rows(own, compute.group)
+
+    def encoded() -> np.ndarray:
+        return encode(backbone, batches, precision=compute.precision, crops=crops)
+
+    return gather_rows(together(encoded, compute.group), compute.group)
