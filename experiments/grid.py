@@ -100,8 +100,9 @@ def grid(data: Path, specs: Mapping[str, str], output: Path) -> Iterator[Job]:
                     settings = {**base, "method": arm, "backbone.spec": spec, **rates}
                     yield Job({**row, "arm": arm}, seed, settings)
                 for arm, (first, head) in REFITS.items():
-                    encoder = output / Job({**row, "arm": first}, seed, {}).name
-                    settings = {"method": "linear-probe", "backbone.spec": f"run:{encoder}", **head}
+                    trained = f"run:{output / Job({**row, 'arm': first}, seed, {}).name}"
+                    encoder = spec if first == "linear-probe" else trained
+                    settings = {"method": "linear-probe", "backbone.spec": encoder, **head}
                     yield Job({**row, "arm": arm}, seed, {**base, **settings})
 
 

@@ -19,6 +19,7 @@ from lacvit.evaluation.evaluate import Evaluation
 from lacvit.evaluation.files import write_evaluation, write_features
 from lacvit.evaluation.geometry import Embedding, chosen_rows, measure_embeddings
 from lacvit.evaluation.held_out import SeenAndUnseen, measure_held_out
+from lacvit.features import crops_of
 from lacvit.metrics.calibration import chosen_temperature
 from lacvit.metrics.geometry import LinearHead
 from lacvit.model import Classifier
@@ -78,10 +79,12 @@ def _encode(run: Run, backbone: Backbone, splits: Splits) -> _Encoded:
         return load_chosen(run.settings).to(run.compute.device)
 
     def untouched(images: DecodedImages) -> np.ndarray:
-        return run.shared.untouched_features(images, backbone, run.compute, pretrained, run.crops)
+        return run.shared.untouched_features(
+            images, backbone, run.compute, pretrained, crops_of(run.settings)
+        )
 
     def trained(images: DecodedImages) -> np.ndarray:
-        return encode_images(images, backbone, run.compute, run.crops)
+        return encode_images(images, backbone, run.compute, crops_of(run.settings))
 
     test = {UNTOUCHED: untouched(test_images)}
     train = {UNTOUCHED: untouched(train_images)}
@@ -104,7 +107,7 @@ def _validation_features(run: Run, backbone: Backbone) -> np.ndarray:
     solved_on = run.encoded.get("head")
     if solved_on:
         return solved_on[1].features_ND
-    return encode_images(run.validation.images, backbone, run.compute, run.crops)
+    return encode_images(run.validation.images, backbone, run.compute, crops_of(run.settings))
 
 
 def finish_on_validation(run: Run, backbone: Backbone, heads: Heads, splits: Splits) -> TrainResult:
@@ -129,12 +132,12 @@ def _settle(
     run: Run, backbone: Backbone, heads: Heads, splits: Splits, validation_ND: np.ndarray
 ) -> tuple[Classifier, Evaluation]:
     """The model with its temperature, and what validation says of the head that it may judge."""
-    judged = Classifier(backbone, heads.judged, splits.class_names, crops=run.crops)
+    judged = Classifier(backbone, heads.judged, splits.class_names, crops=crops_of(run.settings))
     if not set(splits.validation.paths) & set(splits.train.paths):  # a head is too sure of its own
         logits_NC = judged.logits(validation_ND)
         judged.temperature = chosen_temperature(logits_NC, run.validation.labels_N)
     model = Classifier(
-        backbone, heads.final, splits.class_names, judged.temperature, crops=run.crops
+        backbone, heads.final, splits.class_names, judged.temperature, crops=crops_of(run.settings)
     )
     return model, _answered(judged, splits.validation, validation_ND)
 

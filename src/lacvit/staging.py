@@ -17,7 +17,7 @@ from lacvit.config import HeadInit, OptimizerSettings, RunSettings
 from lacvit.data.batches import Batch, DecodedImages, ViewPlan, view_batches
 from lacvit.data.views import Augmentation
 from lacvit.distributed import from_main, rank_of, size_of
-from lacvit.features import Crops, crops_of
+from lacvit.features import crops_of
 from lacvit.report.plots import contact_sheet
 from lacvit.run_folder import RunFolder, write_bytes
 from lacvit.shared import Shared
@@ -61,11 +61,6 @@ class Run:
     progress: Progress
     shared: Shared
     encoded: dict[str, tuple[LabelledFeatures, LabelledFeatures]] = field(default_factory=dict)
-
-    @property
-    def crops(self) -> Crops | None:
-        """See :func:`lacvit.features.crops_of`."""
-        return crops_of(self.settings)
 
 
 def load_chosen(settings: RunSettings) -> Backbone:
@@ -206,7 +201,7 @@ def _head_by_sgd(run: Run, backbone: Backbone) -> Heads:
         settings,
         replace(views, augmentation=plain),
         run.compute,
-        run.crops,
+        crops_of(run.settings),
     )
     plan = LoopPlan(
         epochs=int(settings.epochs),
@@ -260,7 +255,7 @@ def _both(run: Run, backbone: Backbone, stage: str) -> tuple[LabelledFeatures, L
 def _features(run: Run, backbone: Backbone, images: DecodedImages, stage: str) -> np.ndarray:
     """Features as ``stage`` finds them; before the first one they are every such run's."""
     first = find_arm(run.settings.method).stages[0] == stage
-    crops = run.crops if stage == "head" else None
+    crops = crops_of(run.settings) if stage == "head" else None
     if first and run.settings.backbone.trainable != "lora":  # adapters stand in its layers' place
         return run.shared.untouched_features(images, backbone, run.compute, lambda: backbone, crops)
     return encode_images(images, backbone, run.compute, crops)
