@@ -2,7 +2,7 @@
 
 Each trained encoder of the search's base (CIFAR-10, 50 a class, judged on 1,000 held-out training
 images) is read once and tried in every way: plain; features averaged with those of the mirrored
-image; pooled tokens of several blocks side by side; weights interpolated with the pretrained ones
+image, and with those of the mirrored image and four corners; pooled tokens of several blocks side by side; weights interpolated with the pretrained ones
 (Wortsman et al. 2022); and the head fitted on training and validation images together, once
 validation has chosen its strength.
 
@@ -30,7 +30,9 @@ from sklearn.linear_model import LogisticRegression
 from lacvit.backbones import Backbone, load_backbone
 from lacvit.config import RunSettings
 from lacvit.data.batches import evaluation_batches, hold
+from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits
+from lacvit.features import Crops, encode
 from lacvit.model import Classifier
 from lacvit.reading import read_splits
 from lacvit.run_folder import RunFolder
@@ -66,6 +68,9 @@ def tried(folder: RunFolder) -> Iterator[tuple[str, float]]:
     both_sides = {name: (last[name] + mirrored[name][-1]) / 2 for name in last}
     yield "mirrored", judged(both_sides, splits)
     yield "mirrored, training and validation", judged(both_sides, splits, both=True)
+    corners = {name: with_corners(trained, records) for name, records in splits.items()}
+    yield "corners", judged(corners, splits)
+    yield "corners, training and validation", judged(corners, splits, both=True)
     for count in (2, 3):
         several = {name: np.concatenate(blocks[-count:], 1) for name, blocks in plain.items()}
         yield f"last {count} blocks", judged(several, splits)
@@ -110,6 +115,14 @@ def per_block(
     return found
 
 
+def with_corners(backbone: Backbone, records: ImageRecords) -> np.ndarray:
+    """What ``evaluation.crops=corners`` reads."""
+    batches = evaluation_batches(
+        hold(records), backbone.input_spec, batch_size=250, device=torch.device("cpu")
+    )
+    return encode(backbone, batches, crops=Crops())
+
+
 def judged(features: dict[str, np.ndarray], splits: Splits, *, both: bool = False) -> float:
     """Accuracy@1 of the exact head on what "test" is here: held-out training images."""
     labels = {name: records.labels for name, records in splits.items()}
@@ -139,8 +152,9 @@ def main() -> None:
     for job in jobs(arguments.data, backbones(arguments.pretrained)):
         run_all([job], arguments.output, "1/1", RESULT.with_name("none.csv"))
         row = {**job.row, "seed": str(job.seed)}
-        if any(row.items() <= line.items() for line in lines):
+        if any({**row, "option": "corners"}.items() <= line.items() for line in lines):
             continue
+        lines = [line for line in lines if not row.items() <= line.items()]
         for option, accuracy in tried(RunFolder(arguments.output / job.name)):
             print(f"{job.name}: {option} {100 * accuracy:.1f}", flush=True)
             lines.append({**row, "option": option, "held_out_accuracy": f"{accuracy:.4f}"})
