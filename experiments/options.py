@@ -2,9 +2,9 @@
 
 Each trained encoder of the search's base (CIFAR-10, 50 a class, judged on 1,000 held-out training
 images) is read once and tried in every way: plain; features averaged with those of the mirrored
-image, and with those of the mirrored image and four corners; pooled tokens of several blocks side by side; weights interpolated with the pretrained ones
-(Wortsman et al. 2022); and the head fitted on training and validation images together, once
-validation has chosen its strength.
+image, and with those of the corners too; pooled tokens of several blocks side by side; weights
+interpolated with the pretrained ones (Wortsman et al. 2022); and the head fitted on training and
+validation images together, once validation has chosen its strength.
 
 Command:  python experiments/options.py --data DATA/cifar10/train.parquet --pretrained runs \\
               --output runs/options

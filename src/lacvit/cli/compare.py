@@ -97,8 +97,9 @@ def compare(
     once a run, at its end, and chooses nothing. A comparison that was stopped goes on by the same
     command, and a run that has ended is never repeated.
 
-    Every head is fitted on training images alone. lacvit train adds the validation images where
-    no method is named; --set head.fit_on=all does so here, for each method that can.
+    Every head is fitted on training images alone, and reads whole images. Where no method is
+    named, lacvit train adds the validation images, and to small encoders shows corners too:
+    --set head.fit_on=all and --set evaluation.crops=corners do so here, for each method that can.
 
     Several sets: lacvit compare photos/ cub200 --root sets/ ends in one table of them all.
 
