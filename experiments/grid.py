@@ -33,7 +33,7 @@ ARMS = (
     "lacvit-finetune",
 )
 ALL: dict[str, object] = {"head.fit_on": "all"}
-CROPS: dict[str, object] = {**ALL, "evaluation.crops": "corners"}
+CROPS: dict[str, object] = {**ALL, "features.crops": "corners"}
 # Arm -> the arm whose encoder it takes as it is, and what else it sets: the same weights come out
 # as from the arm itself, whose first stage is that arm's, and nothing is trained twice. "all":
 # the exact head is fitted on validation images too, once they have chosen its strength; "crops":

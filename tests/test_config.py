@@ -45,7 +45,7 @@ def test_every_setting_has_one_line_of_description() -> None:
 
 
 def test_every_section_is_frozen_closed_and_finite() -> None:
-    assert len(models()) == 9
+    assert len(models()) == 10
     for model in models():
         assert model.model_config["frozen"], model
         assert model.model_config["extra"] == "forbid", model

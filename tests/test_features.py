@@ -95,7 +95,7 @@ def test_the_parts_of_a_mirrored_image_are_the_same_mirrored() -> None:
 
 @pytest.mark.parametrize(("flip", "parts"), [(0.5, 6), (0.0, 5)])
 def test_no_part_is_mirrored_where_views_are_not(flip: float, parts: int) -> None:
-    settings = make_settings(recipe={"evaluation.crops": "corners", "views.flip": flip})
+    settings = make_settings(recipe={"features.crops": "corners", "views.flip": flip})
     crops = crops_of(settings)
     assert crops is not None
     assert len(crops) == parts

@@ -40,7 +40,7 @@ def test_a_model_reads_the_crops_that_its_run_read(method: str, tmp_path: Path) 
     data = write_split_folder(tmp_path / "data", {"train": 4, "val": 3, "test": 8}, classes=4)
     settings = {
         "data.path": str(data), "backbone.spec": "pico", "method": method, "precision": "fp32",
-        "evaluation.crops": "corners", "views.flip": 0.0, "contrastive.epochs": 1,
+        "features.crops": "corners", "views.flip": 0.0, "contrastive.epochs": 1,
     }  # fmt: skip
     asked = pipeline.Request(output=tmp_path / "run", report=False)
     result = pipeline.train(make_settings(recipe=settings), asked)

@@ -46,7 +46,7 @@ def test_an_encoder_without_labels_learns_twice_as_fast() -> None:
 
 
 def test_corners_are_read_only_where_it_was_measured() -> None:
-    assert regime.choose(500, 128, "labels", 64).crops == "corners"
+    assert regime.choose(500, 128, "labels", 32).crops == "corners"
     assert regime.choose(500, 128, "labels", 224).crops == "whole"
 
 
@@ -56,7 +56,7 @@ def test_auto_is_settled_for_the_images_and_said() -> None:
     assert settings.contrastive.epochs == 60
     assert settings.joint.lr == pytest.approx(1e-3)
     assert settings.head.fit_on == "all"
-    assert settings.evaluation.crops == "corners"
+    assert settings.features.crops == "corners"
     assert len(said) == 1
     assert "60 epochs for 100 training images" in said[0]
 
@@ -64,15 +64,29 @@ def test_auto_is_settled_for_the_images_and_said() -> None:
 def test_what_was_set_stays() -> None:
     given = make_settings(
         flags={"contrastive.epochs": 7, "joint.lr": 0.5},
-        assignments=[("head.fit_on", "train"), ("evaluation.crops", "whole")],
+        assignments=[("head.fit_on", "train"), ("features.crops", "whole")],
     )
-    settings, _ = planning.settle_method(given, load_backbone("pico"), 100)
+    settings, said = planning.settle_method(given, load_backbone("pico"), 100)
+    assert said == ["Method: joint-refit."], "nothing of it was chosen"
     assert settings.contrastive.epochs == 7
     assert settings.joint.lr == 0.5
     assert settings.head.fit_on == "train"
-    assert settings.evaluation.crops == "whole"
+    assert settings.features.crops == "whole"
 
 
 def test_a_method_that_was_named_is_left_as_published() -> None:
     given = make_settings(flags={"method": "lacvit"})
     assert planning.settle_method(given, load_backbone("pico"), 100) == (given, [])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("contrastive.epochs", 100), ("head.fit_on", "train"), ("features.crops", "whole")],
+)
+def test_what_other_methods_do_anyway_is_a_request_of_its_own(key: str, value: object) -> None:
+    """Otherwise the command that asks for it would be given the run of the one that does not."""
+    plain, asked = (planning.request_of(make_settings(flags=flags)) for flags in ({}, {key: value}))
+    assert plain != asked
+    named = make_settings(flags={"method": "lacvit"})
+    resolved = planning.resolve(named, load_backbone("pico"))
+    assert getattr(getattr(resolved, key.split(".")[0]), key.split(".")[1]) == value

@@ -58,9 +58,7 @@ def crops_of(settings: RunSettings) -> Crops | None:
 
     While the encoder trains, its own head and its neighbours read whole images.
     """
-    if settings.evaluation.crops == "whole":
-        return None
-    return Crops(mirror=settings.views.flip > 0)
+    return Crops(mirror=settings.views.flip > 0) if settings.features.crops == "corners" else None
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +26,13 @@ from lacvit.run_folder import RunFolder, read_json, write_json, write_toml
 from lacvit.training.adapters import load_peft
 from lacvit.training.head import EXACT_ITERATIONS, SGD_EPOCHS
 from lacvit.training.optim import automatic_learning_rate
+
+EPOCHS = 100  # of both views, as published
+KINDS: Mapping[regime.Pretraining, str] = {
+    "labels": "pretrained with labels",
+    "none": "pretrained without labels",
+    "unknown": "whose pretraining its name does not tell",
+}
 
 S = TypeVar("S", bound=OptimizerSettings)
 
@@ -101,18 +109,24 @@ def settle_method(
     pretraining = regime.pretraining_of(origin.spec, origin.format)
     choice = regime.choose(images, joint.batch_size, pretraining, backbone.input_spec.size)
     changes: dict[str, object] = {"method": DEFAULT_ARM}
-    if "epochs" not in settings.contrastive.model_fields_set:
+    said: list[str] = []
+    if settings.contrastive.epochs == "auto":
         changes["contrastive"] = settings.contrastive.model_copy(update={"epochs": choice.epochs})
+        said.append(f"{choice.epochs} epochs for {images:,} training images")
     if joint.lr == "auto":
         lora = settings.backbone.trainable == "lora"
         rate = choice.rate * automatic_learning_rate(joint.optimizer, backbone.dim, lora=lora)
         changes["joint"] = joint.model_copy(update={"lr": rate})
-    if "fit_on" not in head.model_fields_set and head.solver == "exact":
+        said.append(f"the rate for an encoder {KINDS[pretraining]}")
+    if head.fit_on == "auto" and head.solver != "sgd":
         changes["head"] = head.model_copy(update={"fit_on": regime.FIT_ON})
-    if "crops" not in settings.evaluation.model_fields_set:
-        changes["evaluation"] = settings.evaluation.model_copy(update={"crops": choice.crops})
-    said = f"Method: {DEFAULT_ARM}, with {choice.reason}, where nothing else is set."
-    return settings.model_copy(update=changes), [said]
+        said.append("a head fitted on validation images too, once they have chosen its strength")
+    if settings.features.crops == "auto":
+        changes["features"] = settings.features.model_copy(update={"crops": choice.crops})
+        if choice.crops == "corners":
+            said.append("features averaged over an image and its corners")
+    what = f"Method: {DEFAULT_ARM}" + (", with " if said else "") + "; ".join(said)
+    return settings.model_copy(update=changes), [f"{what}."]
 
 
 def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
@@ -142,6 +156,11 @@ def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
     if head.epochs == "auto":
         head_epochs = EXACT_ITERATIONS if head.solver == "exact" else SGD_EPOCHS
         head = head.model_copy(update={"epochs": head_epochs})
+    if head.fit_on == "auto":
+        head = head.model_copy(update={"fit_on": "train"})
+    features = settings.features
+    if features.crops == "auto":
+        features = features.model_copy(update={"crops": "whole"})
     settle = partial(_settle, backbone=backbone, lora=settings.backbone.trainable == "lora")
     workers = min(8, os.cpu_count() or 1) if settings.workers == "auto" else settings.workers
     return settings.model_copy(
@@ -157,6 +176,7 @@ def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
             "cross_entropy": settle(settings.cross_entropy, epochs["cross_entropy"]),
             "joint": settle(settings.joint, epochs["joint"]),
             "head": head,
+            "features": features,
         }
     )
 
@@ -185,6 +205,7 @@ def _encoder_epochs(settings: RunSettings, arm: str) -> dict[str, int]:
     has two such stages divides it; once divided, as in a ``settings.toml``, it stays as it is.
     """
     budget, tuning = settings.contrastive.epochs, settings.cross_entropy
+    budget = EPOCHS if budget == "auto" else budget
     joint = budget if settings.joint.epochs == "auto" else settings.joint.epochs
     if tuning.epochs != "auto":
         return {"contrastive": budget, "cross_entropy": tuning.epochs, "joint": joint}

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 Pretraining = Literal["labels", "none", "unknown"]
-Crops = Literal["whole", "corners"]
 
 # An encoder pretrained without labels has further to go, and takes twice the rate (search.csv).
 RATES: Mapping[Pretraining, float] = {"labels": 1.0, "none": 2.0, "unknown": 1.0}
@@ -33,9 +32,10 @@ LEAST_EPOCHS, LEAST_STEPS = 25, 60
 # The images of the head's last fit: the fewer there are, the more validation images are worth in it
 # (1 to 4 points at 10 and 50 a class), and nowhere did it lose.
 FIT_ON = "all"
-# Features averaged over an image and its corners are worth 2 to 4 points at 32 pixels, and six
-# times the time of a prediction. What they are worth to larger encoders was not measured.
-CROPS_TO = 64
+# Features averaged over an image and its corners, where the encoder sees no more pixels a side
+# than those that were measured; what they are worth to larger ones is not known, and encoding an
+# image takes six times as long.
+CROPS_TO = 32
 
 # How names and formats of encoders that were pretrained without labels are marked, and what a name
 # says where labels came in later.
@@ -45,12 +45,11 @@ WITH_LABELS = ("ft_in", "ft_22k", "finetune")
 
 @dataclass(frozen=True)
 class Choice:
-    """How the default arm trains, and why so."""
+    """How the default arm trains, and what it reads of an image."""
 
     epochs: int
     rate: float  # times the automatic learning rate
-    crops: Crops
-    reason: str
+    crops: Literal["whole", "corners"]
 
 
 def choose(images: int, batch_size: int, pretraining: Pretraining, pixels: int) -> Choice:
@@ -64,19 +63,7 @@ def choose(images: int, batch_size: int, pretraining: Pretraining, pixels: int) 
     """
     steps = math.ceil(images / batch_size)
     epochs = max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps))
-    kind = {
-        "labels": "pretrained with labels",
-        "none": "pretrained without labels",
-        "unknown": "whose pretraining its name does not tell",
-    }[pretraining]
-    crops: Crops = "corners" if pixels <= CROPS_TO else "whole"
-    read = "features averaged over an image and its corners" if crops == "corners" else ""
-    reason = (
-        f"{epochs} epochs for {images:,} training images, the rate for an encoder {kind}, "
-        f"{read}{', ' if read else ''}and a head that is fitted on validation images too, once "
-        f"they have chosen its strength"
-    )
-    return Choice(epochs, RATES[pretraining], crops, reason)
+    return Choice(epochs, RATES[pretraining], "corners" if pixels <= CROPS_TO else "whole")
 
 
 def pretraining_of(spec: str, file_format: str) -> Pretraining:

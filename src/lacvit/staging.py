@@ -98,7 +98,7 @@ def _contrastive(run: Run, backbone: Backbone) -> None:
         run.compute,
         knn_k=run.settings.evaluation.knn_k,
     )
-    _train(run, stage, settings, settings.epochs)
+    _train(run, stage, settings, int(settings.epochs))
 
 
 def _cross_entropy(run: Run, backbone: Backbone) -> Heads:

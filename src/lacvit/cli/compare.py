@@ -99,7 +99,7 @@ def compare(
 
     Every head is fitted on training images alone, and reads whole images. Where no method is
     named, lacvit train adds the validation images, and to small encoders shows corners too:
-    --set head.fit_on=all and --set evaluation.crops=corners do so here, for each method that can.
+    --set head.fit_on=all and --set features.crops=corners do so here, for each method that can.
 
     Several sets: lacvit compare photos/ cub200 --root sets/ ends in one table of them all.
 

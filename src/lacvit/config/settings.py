@@ -160,7 +160,10 @@ class ContrastSettings(OptimizerSettings):
 class ContrastiveSettings(ContrastSettings):
     """Stage 1: label-aware contrastive training of the whole backbone."""
 
-    epochs: int = Field(100, ge=1, description="passes over the training images, all views each")
+    epochs: Count | Auto = Field(
+        "auto",
+        description="passes, all views each; auto is 100, or what the default method chooses",
+    )
     loss_scale: float = Field(
         1.0, gt=0, description="multiplies the loss (the released code: temperature / 0.07)"
     )
@@ -202,9 +205,9 @@ class HeadSettings(Settings):
     features: Literal["cached", "live"] = Field(
         "cached", description="features encoded once, or augmented images every epoch (sgd)"
     )
-    fit_on: Literal["train", "all"] = Field(
-        "train",
-        description="images of the last fit: train, or all: validation too, once it has chosen",
+    fit_on: Literal["auto", "train", "all"] = Field(
+        "auto",
+        description="images of the last fit; all: validation too; auto: train, or the default's",
     )
     epochs: Count | Auto = Field(
         "auto", description="iterations at most (exact, auto 1000) or epochs (sgd, auto 100)"
@@ -218,14 +221,19 @@ class HeadSettings(Settings):
     )
 
 
+class FeatureSettings(Settings):
+    """What a feature is of, wherever the encoder is read and not trained."""
+
+    crops: Literal["auto", "whole", "corners"] = Field(
+        "auto",
+        description="whole images, or the mean over one and its corners; auto: whole, or default's",
+    )
+
+
 class EvaluationSettings(Settings):
     """What is measured, and how."""
 
     batch_size: int = Field(256, ge=1, description="images a forward pass, at most")
-    crops: Literal["whole", "corners"] = Field(
-        "whole",
-        description="what a feature is of: whole images, or the mean over one and its corners",
-    )
     knn_k: int = Field(20, ge=1, description="neighbours of the k-NN accuracy")
     extended: bool = Field(False, description="geometry.json: every measure, not the usual ones")
 
@@ -249,4 +257,5 @@ class RunSettings(Settings):
     cross_entropy: CrossEntropySettings = CrossEntropySettings()
     joint: JointSettings = JointSettings()
     head: HeadSettings = HeadSettings()
+    features: FeatureSettings = FeatureSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

@@ -166,7 +166,7 @@ def has_effect(key: str, method: str, given: Mapping[str, object]) -> bool:
 def _unusable(name: str, arm: Arm, given: Mapping[str, object], asked: Iterable[str]) -> list[str]:
     """Settings that were asked for by hand and that nothing in the arm reads."""
     live = given.get("head.features") == "live"
-    corners = given.get("evaluation.crops") == "corners"  # mirrored ones too, unless views.flip=0
+    corners = given.get("features.crops") == "corners"  # mirrored ones too, unless views.flip=0
     solver = arm.fixed.get("head.solver", given.get("head.solver", "exact"))
     stages = ", ".join(arm.stages)
     faults = []
