@@ -253,9 +253,10 @@ def test_compare_on_several_sets_ends_in_one_table(
     assert str(tmp_path / "c" / "twos" / "runs") in printed
     assert exit_code([*argv, "--fail-below", "100"]) == 1
     printed = capsys.readouterr().out
-    assert printed.count("Below --fail-below 100: ") == 2
-    assert "Accuracy@1, mean of the seeds" in printed
-    assert "| ones | pico | 60 |" in (tmp_path / "c" / "table.md").read_text()
+    assert printed.count("Below --fail-below 100 (") == 2
+    assert "Accuracy@1 in per cent, mean of the seeds" in printed
+    assert f"Below --fail-below 100 ({sets[1]}): " in printed
+    assert "| ones | pico | 60 |" in (tmp_path / "c" / "ones+twos.md").read_text()
     assert (tmp_path / "c" / "twos" / "comparison.html").exists()
 
 

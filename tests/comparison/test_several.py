@@ -7,7 +7,7 @@ import pytest
 
 from digit_folders import write_split_folder
 from lacvit import pipeline
-from lacvit.comparison import Request, compare, compare_several, requests_of
+from lacvit.comparison import Request, compare, compare_several, given_for_each, requests_of
 from lacvit.comparison.several import accuracies, as_csv, as_latex, as_markdown
 from lacvit.errors import InputError, RunStopped
 
@@ -19,7 +19,8 @@ def cell(name: str, accuracy: dict[str, float], pairs: list[dict[str, object]] |
         "name": name, "backbone": name, "shots": None, "images": 1000, "seeds": [0, 1],
         "reference": "lacvit", "pairs": pairs or [],
         "methods": [
-            {"method": method, "accuracy": share, "interval": None, "least": share, "most": share}
+            {"method": method, "accuracy": share, "interval": None, "least": share, "most": share,
+             "runs": [{"seed": 0}, {"seed": 1}, {"seed": 1}]}
             for method, share in accuracy.items()
         ],
     }  # fmt: skip
@@ -30,9 +31,9 @@ PAIR = {
     "p_value": 0.001, "p_holm": 0.01, "verdict": "better",
 }  # fmt: skip
 FIGURES = [
-    {"data": "sets/birds_1", "complete": True,
+    {"data": "sets/birds_1", "complete": True, "missing": [],
      "cells": [cell("pico", {"linear-probe": 0.5, "lacvit": 0.52}, [PAIR])]},
-    {"data": "sets/pets", "complete": False,
+    {"data": "sets/pets", "complete": True, "missing": [],
      "cells": [cell("pico", {"linear-probe": 0.7, "lacvit": 0.61})]},
 ]  # fmt: skip
 
@@ -47,15 +48,30 @@ def test_a_setting_is_a_row_and_the_last_row_their_mean() -> None:
     ]
 
 
-def test_no_mean_where_a_method_has_not_ended_everywhere() -> None:
-    uneven = [FIGURES[0], {**FIGURES[1], "cells": [cell("pico", {"lacvit": 0.61})]}]
+UNFINISHED = {
+    **FIGURES[1], "complete": False, "missing": ["a", "b"], "failed": [{}],
+    "copies": {"words": "2 of them."}, "cells": [cell("pico", {"lacvit": 0.61})],
+}  # fmt: skip
+
+
+def test_what_is_missing_is_said_and_takes_part_in_no_mean() -> None:
+    uneven = [FIGURES[0], UNFINISHED]
     _, rows = accuracies(uneven)
     assert rows[-1] == ["pets", "pico", "1,000", "", "61.0"]
+    said = (
+        "pets: Unfinished: 2 runs are missing, 1 of them because they diverged. Test images were "
+        "seen in training. 2 of them."
+    )
+    assert said in as_markdown(uneven)
+    assert f"% {said}" in as_latex(uneven)
+    lines = list(csv.DictReader(as_csv(uneven).splitlines()))
+    assert [line["complete"] for line in lines] == ["True", "True", "False"]
+    assert {line["seeds"] for line in lines} == {"2"}
 
 
 def test_the_table_as_markdown_latex_and_csv() -> None:
-    text = as_markdown(FIGURES, ["cub200"])
-    assert "Unfinished: cub200 to come." in text
+    text = as_markdown(FIGURES)
+    assert "Unfinished" not in text
     assert "| birds_1 | pico | lacvit | linear-probe | +2.0 | +1.0 to +3.0 |" in text
     assert r"birds\_1 & pico & 1,000 & 50.0 & 52.0 \\" in as_latex(FIGURES)
     lines = list(csv.DictReader(as_csv(FIGURES).splitlines()))
@@ -63,7 +79,6 @@ def test_the_table_as_markdown_latex_and_csv() -> None:
         ("sets/birds_1", "linear-probe", "0.5"), ("sets/birds_1", "lacvit", "0.52"),
         ("sets/pets", "linear-probe", "0.7"), ("sets/pets", "lacvit", "0.61"),
     ]  # fmt: skip
-    assert [line["complete"] for line in lines] == ["True", "True", "False", "False"]
 
 
 def test_sets_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -99,12 +114,28 @@ def test_several_sets_are_run_each_in_its_own_folder_and_none_twice(
     with pytest.raises(RunStopped):
         compare_several(GIVEN, request, sets)
     assert begun == [sets[1], sets[1]], "the first set's runs had ended before"
-    assert f"Unfinished: {sets[1]} to come." in (request.output / "table.md").read_text()
+    table = request.output / "one+two.md"
+    assert "| one | pico |" in table.read_text()
+    assert "| two | pico |" not in table.read_text()
 
     comparisons = compare_several(GIVEN, request, sets)
     assert [comparison.folder.name for comparison in comparisons] == ["one", "two"]
-    assert "Unfinished" not in (request.output / "table.md").read_text()
+    assert "Unfinished" not in table.read_text()
+    assert "| mean | " in table.read_text()
     assert len(begun) == 3
+    compare_several(GIVEN, request, sets[::-1])
+    assert "| mean | " in (request.output / "two+one.md").read_text()
+
+
+def test_a_root_is_for_the_sets_that_are_named(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    photos, given = str(tmp_path / "photos"), {"data.root": "sets", "seed": 1}
+    assert given_for_each(given, [photos, "cub200"]) == {
+        photos: {"seed": 1, "data.path": photos},
+        "cub200": {"seed": 1, "data.root": "sets", "data.path": "cub200"},
+    }
+    alone = given_for_each(given, [photos])
+    assert "data.root" in alone[photos], "so that it is refused as it would be elsewhere"
 
 
 def test_nothing_is_trained_before_every_set_was_found_sound(tmp_path: Path) -> None:

@@ -115,11 +115,6 @@ def compare(
     sets = data or [str(given[key]) for key in ("data.path",) if key in given]
     if not sets:
         raise InputError("No images are named: lacvit compare DATA, or data.path in the recipe.")
-    if download:
-        from lacvit.downloads import fetch
-
-        for path in sets:
-            fetch(path, None if (at := given.get("data.root")) is None else str(at))
     folder = output or Path("comparisons")
     from lacvit.comparison import Request, name_of
 
@@ -134,6 +129,8 @@ def compare(
         budget=budget,
         pick=pick,
     )
+    if download:
+        _fetch(sets, given, request)
     _run(given, sets, request, fail_below, dry_run=dry_run, quiet=quiet, json_logs=json_logs)
 
 
@@ -174,26 +171,32 @@ def _run(
 ) -> None:
     from lacvit.cli.progress import make_progress, stop_on_signals
     from lacvit.comparison import compare as run_comparison
-    from lacvit.comparison import compare_several, plan, requests_of
+    from lacvit.comparison import compare_several, given_for_each, name_of, plan, requests_of
 
     progress = make_progress(quiet=quiet, json_logs=json_logs)
     if dry_run:
-        asked = requests_of(request, sets) if len(sets) > 1 else {sets[0]: request}
-        for path, of_set in asked.items():
-            print("\n".join(plan({**given, "data.path": path}, of_set, progress)))
+        if len(sets) == 1:
+            print("\n".join(plan({**given, "data.path": sets[0]}, request, progress)))
+            return
+        of_each = given_for_each(given, sets)
+        for path, of_set in requests_of(request, sets).items():
+            print("\n".join([f"{path}:", *plan(of_each[path], of_set, progress)]))
         return
     with stop_on_signals():
         if len(sets) > 1:
             comparisons = compare_several(given, request, sets, progress)
         else:
             comparisons = (run_comparison({**given, "data.path": sets[0]}, request, progress),)
-    for comparison in comparisons:
+    for path, comparison in zip(sets, comparisons, strict=True):
+        if len(sets) > 1:
+            print(f"\n{path}")
         _tell(comparison, request, quiet=quiet)
     if len(comparisons) > 1:
         _show_all([comparison.figures for comparison in comparisons])
-        print(f"\nTable: {request.output / 'table.md'}, .tex and .csv")
+        table = request.output / f"{'+'.join(map(name_of, sets))}.md"
+        print(f"\nTable: {table}, .tex and .csv")
     short = [
-        pair
+        (comparison.figures["data"], pair)
         for comparison in comparisons
         for cell in comparison.figures["cells"]
         for pair in cell["pairs"]
@@ -201,10 +204,24 @@ def _run(
         and pair["method"] == cell["reference"]
         and 100 * pair["difference"] < fail_below
     ]
-    for pair in short:
-        print(f"Below --fail-below {fail_below:g}: {pair['words']}")
+    for path, pair in short:
+        where = f" ({path})" if len(sets) > 1 else ""
+        print(f"Below --fail-below {fail_below:g}{where}: {pair['words']}")
     if short:
         raise typer.Exit(1)
+
+
+def _fetch(sets: Sequence[str], given: dict[str, object], request: Any) -> None:
+    """Every set that torchvision can fetch, once the rest of the command was found right."""
+    from lacvit.comparison import check_request
+    from lacvit.data.named_sets import names_a_set
+    from lacvit.downloads import fetch
+
+    check_request(given, request)
+    root = None if (at := given.get("data.root")) is None else str(at)
+    for path in sets:
+        if len(sets) == 1 or names_a_set(path, root):
+            fetch(path, root)
 
 
 def _tell(comparison: Any, request: Any, *, quiet: bool) -> None:
@@ -229,7 +246,7 @@ def _show_all(figures: Any) -> None:
     from lacvit.comparison import accuracies
 
     names, rows = accuracies(figures)
-    table = Table(*names, title="Accuracy@1, mean of the seeds", title_justify="left")
+    table = Table(*names, title="Accuracy@1 in per cent, mean of the seeds", title_justify="left")
     for row in rows:
         table.add_row(*row)
     Console().print(table)

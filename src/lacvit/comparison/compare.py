@@ -16,11 +16,11 @@ from lacvit.comparison.outlook import (
     Kind,
     Outlook,
     describe,
+    failed_runs,
     has_ended,
     look_ahead,
     record_failure,
     remaining_seconds,
-    why_failed,
 )
 from lacvit.comparison.plan import PlannedRun, Request, plan_runs
 from lacvit.comparison.tables import as_csv, as_latex, as_markdown
@@ -51,7 +51,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """A comparison whose data and backbones were found sound; nothing is written yet."""
 
     given: Mapping[str, object]
@@ -86,21 +86,26 @@ def compare(
     Raises:
         InputError: anything that the user can mend.
     """
-    work = _begin(given, request, progress or Silence())
-    for line in _plan_lines(work):
+    work = begin(given, request, progress or Silence())
+    for line in plan_lines(work):
         work.progress.message(line)
+    return carry_out(work)
+
+
+def carry_out(work: Work) -> Comparison:
+    """What is missing of a comparison, and its files and page."""
     try:
         comparison = _run_missing(work)
     except LacvitError:
         _leave_page(work)
         raise
-    write_comparison_report(request.output)
+    write_comparison_report(work.request.output)
     for line in _failure_lines(comparison):
         work.progress.message(line)
     return comparison
 
 
-def _run_missing(work: _Work) -> Comparison:
+def _run_missing(work: Work) -> Comparison:
     request, progress = work.request, work.progress
     # Before anything changes: what is there must be what would be made now.
     decided = _decide(work)
@@ -121,29 +126,13 @@ def _run_missing(work: _Work) -> Comparison:
     return _write(work, decided, runs)
 
 
-def _run(run: PlannedRun, work: _Work) -> None:
+def _run(run: PlannedRun, work: Work) -> None:
     """One run; where it diverges the others go on without it, as the trials do."""
     asked = pipeline.Request(output=run.folder, report=False)
     try:
         pipeline.train(run.settings, asked, progress=work.progress, shared=work.shared)
     except Diverged as error:
         work.progress.message(f"This run is left out: {record_failure(run, error)}")
-
-
-def _failed(runs: Sequence[PlannedRun]) -> list[dict[str, object]]:
-    """What `comparison.json` says of the runs that diverged."""
-    return [
-        {
-            "cell": run.cell.name,
-            "method": run.method,
-            "seed": run.seed,
-            **({} if run.fold is None else {"fold": run.fold}),
-            "folder": f"runs/{run.folder.name}",
-            "reason": reason,
-        }
-        for run in runs
-        if (reason := why_failed(run))
-    ]
 
 
 def _failure_lines(comparison: Comparison) -> list[str]:
@@ -159,7 +148,7 @@ def _failure_lines(comparison: Comparison) -> list[str]:
     ]
 
 
-def _leave_page(work: _Work) -> None:
+def _leave_page(work: Work) -> None:
     """A page of what there is, in brief: who stops a comparison does not want to wait."""
     folder = work.request.output
     if (folder / PAGE).exists() or not (folder / identity.FIGURES).exists():
@@ -174,24 +163,25 @@ def _leave_page(work: _Work) -> None:
     )
 
 
-def plan(
-    given: Mapping[str, object], request: Request, progress: Progress, *, folders: bool = True
-) -> list[str]:
+def plan(given: Mapping[str, object], request: Request, progress: Progress) -> list[str]:
     """What :func:`compare` would do, in words, with every run's folder; nothing is written.
 
     Raises:
         InputError: as :func:`compare`.
     """
-    work = _begin(given, request, progress)
-    lines = _plan_lines(work)
+    work = begin(given, request, progress)
+    lines = plan_lines(work)
     if work.request.budget == budget.EQUAL_TIME and work.budget is None:
         lines.append("  Epochs are scaled to equal time once real steps have been timed.")
-    runs = plan_runs(given, work.request) if folders else ()
-    return [*lines, *(f"  {run.folder}" for run in runs)]
+    return [*lines, *(f"  {run.folder}" for run in plan_runs(given, work.request))]
 
 
-def _begin(given: Mapping[str, object], request: Request, progress: Progress) -> _Work:
-    """Everything that can be found wrong is found here."""
+def begin(given: Mapping[str, object], request: Request, progress: Progress) -> Work:
+    """Everything that can be found wrong is found here; nothing is written.
+
+    Raises:
+        InputError: as :func:`compare`.
+    """
     plan_runs(given, request)  # what is wrong with them is told before any image is read
     budget.check_budget(request, given)
     trial_runs.check_trials(request, given)
@@ -205,7 +195,7 @@ def _begin(given: Mapping[str, object], request: Request, progress: Progress) ->
     copies = identity.find_copies(given, request, shared, progress)
     outlook = look_ahead(plan_runs(given, request), shared, progress)
     decided = earlier.get("budget")
-    return _Work(given, request, fingerprint, copies, outlook, decided, shared, progress)
+    return Work(given, request, fingerprint, copies, outlook, decided, shared, progress)
 
 
 def _settle(
@@ -238,18 +228,19 @@ class _Decided:
     picked: Mapping[str, Any] | None = None
 
 
-def _plan_lines(work: _Work) -> list[str]:
+def plan_lines(work: Work) -> list[str]:
+    """The runs, those that have ended, and the time that the others will take."""
     runs = plan_runs(work.given, work.request)
     warned = [] if work.copies is None else [f"WARNING: {work.copies['words']}"]
     return [*describe(runs, _trials_of(work, {}), work.outlook), *warned]
 
 
-def _trials_of(work: _Work, changes: Mapping[Kind, Mapping[str, object]]) -> list[PlannedRun]:
+def _trials_of(work: Work, changes: Mapping[Kind, Mapping[str, object]]) -> list[PlannedRun]:
     planned = trial_runs.plan_trials(work.given, work.request, work.outlook, changes)
     return [trial.run for trials in planned.values() for trial in trials]
 
 
-def _decide(work: _Work) -> _Decided:
+def _decide(work: Work) -> _Decided:
     """The budget, then the trials under it; both are kept by a comparison that goes on."""
     request, found = work.request, work.budget
     runs = plan_runs(work.given, request)
@@ -279,7 +270,7 @@ def _decide(work: _Work) -> _Decided:
     return _Decided(found, kept, both)
 
 
-def _tell_rest(work: _Work, runs: Sequence[PlannedRun]) -> None:
+def _tell_rest(work: Work, runs: Sequence[PlannedRun]) -> None:
     left = remaining_seconds(runs, work.outlook)
     if left:
         work.progress.message(f"About {in_words(left)} to go.")
@@ -290,14 +281,14 @@ def _ended(runs: Sequence[PlannedRun]) -> list[tuple[PlannedRun, RunAnswers]]:
     return [(run, answers) for run, answers in found if answers is not None]
 
 
-def _write(work: _Work, decided: _Decided, runs: Sequence[PlannedRun]) -> Comparison:
+def _write(work: Work, decided: _Decided, runs: Sequence[PlannedRun]) -> Comparison:
     request = work.request
     figures = judge(request, [(run, read_answers(run)) for run in runs], work.data)
     figures["fingerprint"] = work.fingerprint
     if request.chosen is not None:
         figures[AUTO] = request.chosen
     figures["copies"] = work.copies
-    figures["failed"] = _failed(runs)
+    figures["failed"] = failed_runs(runs)
     for cell in figures["cells"]:
         if (table := held_out_table(request.output, cell)) is not None:
             cell["held_out"] = table.as_json()

@@ -20,9 +20,10 @@ FIGURES = "comparison.json"
 OURS = {"runs", "trials"}  # what there may be before the first figures
 PLACES = ("data.path", "data.root")
 COPIES_NAMED = 3
-# Settings that a request leaves out where they are not used.
-_WITHOUT_VALUE = {
-    key for key, value in flatten(RunSettings().model_dump()).items() if value is None
+# What a request says that leaves a setting out: it is not used, or an earlier version had it not.
+_SILENCE = {
+    key: list(value) if isinstance(value, tuple) else value
+    for key, value in flatten(RunSettings().model_dump()).items()
 }
 
 
@@ -166,8 +167,8 @@ def check_same(earlier: Mapping[str, Any], request: Request, data: str, fingerpr
 def check_same_settings(runs: Sequence[PlannedRun]) -> None:
     """A run that is there must be the one that would be made now.
 
-    Settings that either of them does not know (of another version of lacvit) are let pass; those
-    that it knows and gave no value are not.
+    Settings that it knew and this version does not are let pass; those that it did not know had
+    their defaults.
 
     Raises:
         InputError: a setting differs; the first run and what differs are named.
@@ -182,9 +183,9 @@ def check_same_settings(runs: Sequence[PlannedRun]) -> None:
             for key, value in planning.request_of(run.settings).items()
         }
         differing = [
-            f"{key} is {there.get(key)!r} there, {here.get(key)!r} here"
-            for key in sorted((there.keys() & here.keys()) | _WITHOUT_VALUE)
-            if there.get(key) != here.get(key) and key not in PLACES
+            f"{key} is {there.get(key, silence)!r} there, {here.get(key, silence)!r} here"
+            for key, silence in sorted(_SILENCE.items())
+            if there.get(key, silence) != here.get(key, silence) and key not in PLACES
         ]
         if differing:
             raise InputError(

@@ -101,6 +101,22 @@ def why_failed(run: PlannedRun) -> str:
     return str(_status(run).get("diverged") or "")
 
 
+def failed_runs(runs: Sequence[PlannedRun]) -> list[dict[str, object]]:
+    """What `comparison.json` says of the runs that diverged."""
+    return [
+        {
+            "cell": run.cell.name,
+            "method": run.method,
+            "seed": run.seed,
+            **({} if run.fold is None else {"fold": run.fold}),
+            "folder": f"runs/{run.folder.name}",
+            "reason": reason,
+        }
+        for run in runs
+        if (reason := why_failed(run))
+    ]
+
+
 def record_failure(run: PlannedRun, error: Diverged) -> str:
     """Keep in its folder why a run has no answers, so that it is not tried again; the reason."""
     # What follows the first sentence is advice for `lacvit train`, by flags that it alone has.

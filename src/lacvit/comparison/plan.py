@@ -75,7 +75,7 @@ def plan_runs(
             two cells that would share a folder, no margin, a key that the comparison itself
             decides, settings that are wrong.
     """
-    _check(given, request)
+    check_request(given, request)
     runs: list[PlannedRun] = []
     for seed in range(request.seeds):
         for backbone in request.backbones:
@@ -127,7 +127,8 @@ def _fold_keys(folds: int | None, fold: int | None, repeat: int) -> dict[str, ob
     return {"data.folds": folds, "data.fold": fold, "data.fold_repeat": repeat}
 
 
-def _check(given: Mapping[str, object], request: Request) -> None:
+def check_request(given: Mapping[str, object], request: Request) -> None:
+    """What can be said of a request before any image is read; raises as :func:`plan_runs`."""
     for method in request.methods:
         find_arm(method)
     twice = {name for name in request.methods if request.methods.count(name) > 1}

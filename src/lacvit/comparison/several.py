@@ -10,10 +10,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from lacvit.comparison.compare import Comparison, compare, plan
-from lacvit.comparison.identity import FIGURES
+from lacvit.comparison.compare import Comparison, Work, begin, carry_out, plan_lines
+from lacvit.comparison.identity import FIGURES, earlier_figures
 from lacvit.comparison.plan import Request
-from lacvit.comparison.tables import difference_row, latex_row, markdown_table
+from lacvit.comparison.tables import difference_row, latex_row, markdown_table, unfinished
+from lacvit.data.named_sets import names_a_set
 from lacvit.errors import InputError
 from lacvit.run_folder import write_text
 from lacvit.training.logs import Progress, Silence
@@ -33,10 +34,11 @@ def compare_several(
     """`compare` on each data set, once all of them were found sound.
 
     Under ``request.output`` each set has the folder of its name, the same as by a command of its
-    own, and ``table.md``, ``table.tex`` and ``table.csv`` are written anew after each set.
+    own. Beside these folders one table, named after the sets, is written anew after each.
 
     Args:
-        given: settings for every run, without ``data.path``.
+        given: settings for every run, without ``data.path``; ``data.root`` is for those sets that
+            are given by their names.
         request: what is compared on each.
         data: the sets.
         progress: who watches.
@@ -45,20 +47,25 @@ def compare_several(
         InputError: two sets of one name, or anything that `compare` raises.
     """
     progress = progress or Silence()
-    asked = requests_of(request, data)
-    for path, of_set in asked.items():
-        progress.message(f"{path}:")
-        for line in plan({**given, "data.path": path}, of_set, progress, folders=False):
+    works: dict[str, Work] = {}
+    of_each = given_for_each(given, data)
+    for path, of_set in requests_of(request, data).items():
+        works[path] = begin(of_each[path], of_set, progress)
+        for line in (f"{path}:", *plan_lines(works[path])):
             progress.message(line)
+    figures: dict[str, Mapping[str, Any]] = {
+        path: earlier_figures(work.request.output) for path, work in works.items()
+    }
+    table = request.output / "+".join(name_of(path) for path in works)
     ended: list[Comparison] = []
-    for number, (path, of_set) in enumerate(asked.items(), 1):
-        progress.message(f"Data set {number} of {len(asked)}: {path}")
-        ended.append(compare({**given, "data.path": path}, of_set, progress))
-        figures = [comparison.figures for comparison in ended]
-        to_come = [other for other in asked if other not in list(asked)[:number]]
-        write_text(request.output / "table.md", as_markdown(figures, to_come))
-        write_text(request.output / "table.tex", as_latex(figures))
-        write_text(request.output / "table.csv", as_csv(figures))
+    for number, path in enumerate(data, 1):
+        progress.message(f"Data set {number} of {len(data)}: {path}")
+        ended.append(carry_out(works.pop(path)))  # its images are held no longer than needed
+        figures[path] = ended[-1].figures
+        so_far = [found for found in figures.values() if found]
+        write_text(table.with_name(f"{table.name}.md"), as_markdown(so_far))
+        write_text(table.with_name(f"{table.name}.tex"), as_latex(so_far))
+        write_text(table.with_name(f"{table.name}.csv"), as_csv(so_far))
     return tuple(ended)
 
 
@@ -75,23 +82,37 @@ def requests_of(request: Request, data: Sequence[str]) -> dict[str, Request]:
         )
     by_name: dict[str, str] = {}
     for path in data:
-        other = by_name.setdefault(name_of(path), path)
-        if other is not path:
+        name = name_of(path)
+        if name in by_name:
             raise InputError(
-                f"{other} and {path} would share the folder {request.output / name_of(path)}, "
-                f"which goes by a set's name. Name each set once; compare sets of one name apart, "
-                f"with an --output each."
+                f"{by_name[name]} and {path} would share the folder {request.output / name}. "
+                f"Name each set once; compare sets of one name apart, with an --output each."
             )
-    return {path: replace(request, output=request.output / name_of(path)) for path in data}
+        by_name[name] = path
+    return {path: replace(request, output=request.output / name) for name, path in by_name.items()}
+
+
+def given_for_each(
+    given: Mapping[str, object], data: Sequence[str]
+) -> dict[str, dict[str, object]]:
+    """The settings for each set: beside sets that are named, a folder has no use for their root."""
+    root = given.get("data.root")
+    named = {path: names_a_set(path, None if root is None else str(root)) for path in data}
+    rootless = {key: value for key, value in given.items() if key != "data.root"}
+    return {
+        path: {**(given if named[path] or not any(named.values()) else rootless), "data.path": path}
+        for path in data
+    }
 
 
 def name_of(path: str) -> str:
     """What a data set's folder is called."""
-    return Path(path).resolve().stem
+    place = Path(path).resolve()
+    return place.name if place.is_dir() else place.stem
 
 
 def as_csv(figures: Sequence[Mapping[str, Any]]) -> str:
-    """A line for each method in each setting of each set."""
+    """A line for each method in each setting of each set; ``seeds`` are repeats of folds."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -99,21 +120,21 @@ def as_csv(figures: Sequence[Mapping[str, Any]]) -> str:
         about = {"data": comparison["data"], "complete": comparison["complete"]}
         for method in cell["methods"]:
             low, high = method["interval"] or ("", "")
-            seeds = {"low": low, "high": high, "seeds": len(cell["seeds"])}
-            writer.writerow({**cell, **method, **about, **seeds})
+            seeds = len({run["seed"] for run in method["runs"]})
+            more = {"low": low, "high": high, "seeds": seeds}
+            writer.writerow({**cell, **method, **about, **more})
     return buffer.getvalue()
 
 
-def as_markdown(figures: Sequence[Mapping[str, Any]], to_come: Sequence[str]) -> str:
+def as_markdown(figures: Sequence[Mapping[str, Any]]) -> str:
     """Accuracies, a method a column, and how the reference compares with the others."""
     lines = [f"# Methods on {', '.join(name_of(one['data']) for one in figures)}", ""]
-    if to_come:
-        lines += [f"Unfinished: {', '.join(to_come)} to come.", ""]
-    lines += [
-        *markdown_table(*accuracies(figures)),
-        "Accuracy@1 on test images, mean of the seeds.",
-    ]
-    lines += ["A mean over settings says nothing of other data sets.", ""]
+    for comparison in figures:
+        if said := _reserve(comparison):
+            lines += [f"{name_of(comparison['data'])}: {said}", ""]
+    lines += markdown_table(*accuracies(figures))
+    lines += ["Accuracy@1 in per cent, mean of the seeds, on test images or out of folds, as each"]
+    lines += ["set's own report says. A mean over settings says nothing of other data sets.", ""]
     names = ("data", "setting", "method", "less", "points", "95 % interval", "p", "p (Holm)")
     differences = [
         (name_of(comparison["data"]), cell["name"], *difference_row(pair))
@@ -127,10 +148,23 @@ def as_markdown(figures: Sequence[Mapping[str, Any]], to_come: Sequence[str]) ->
     return "\n".join(lines)
 
 
+def _reserve(comparison: Mapping[str, Any]) -> str:
+    """What must be known beside a set's figures; empty where nothing must."""
+    said = [] if comparison["complete"] else [f"{unfinished(comparison)}."]
+    if copies := comparison.get("copies"):
+        said.append(f"Test images were seen in training. {copies['words']}")
+    return " ".join(said)
+
+
 def as_latex(figures: Sequence[Mapping[str, Any]]) -> str:
     """The accuracies as one tabular (booktabs). Nothing is set bold."""
     names, rows = accuracies(figures)
-    lines = [rf"\begin{{tabular}}{{ll{'r' * (len(names) - 2)}}}", r"\toprule"]
+    lines = [
+        f"% {name_of(comparison['data'])}: {said}"
+        for comparison in figures
+        if (said := _reserve(comparison))
+    ]
+    lines += [rf"\begin{{tabular}}{{ll{'r' * (len(names) - 2)}}}", r"\toprule"]
     lines += [latex_row(names), r"\midrule", *map(latex_row, rows)]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
@@ -138,7 +172,7 @@ def as_latex(figures: Sequence[Mapping[str, Any]]) -> str:
 def accuracies(figures: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Column names and rows: a setting a row, a method a column, in per cent.
 
-    A last row has the means over the settings, where every method has ended in each.
+    A last row has the means over the settings, where every comparison is complete.
     """
     found = [
         (comparison, cell, {one["method"]: 100 * one["accuracy"] for one in cell["methods"]})
@@ -154,7 +188,7 @@ def accuracies(figures: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[li
         ]
         for comparison, cell, by_method in found
     ]
-    if len(found) > 1 and all(len(by_method) == len(methods) for *_, by_method in found):
+    if len(found) > 1 and all(comparison["complete"] for comparison in figures):
         means = [fmean(by_method[m] for *_, by_method in found) for m in methods]
         rows.append(["mean", "", "", *(f"{mean:.1f}" for mean in means)])
     return ["data", "setting", "images", *methods], rows

@@ -67,7 +67,7 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
     """The answer, and for each cell its accuracies, its differences, and these in words."""
     lines = [f"# Methods on {comparison['data']}", "", comparison["answer"], ""]
     if not comparison["complete"]:
-        lines += [f"{_unfinished(comparison)}.", ""]
+        lines += [f"{unfinished(comparison)}.", ""]
     if copies := comparison.get("copies"):
         lines += [f"**Test images were seen in training.** {copies['words']}", ""]
     if failed := comparison.get("failed"):
@@ -117,7 +117,7 @@ def _mcnemar(comparison: Mapping[str, Any], cell: Mapping[str, Any]) -> list[str
 
 def as_latex(comparison: Mapping[str, Any]) -> str:
     """Two tabulars (booktabs) over all cells: accuracies, differences. Nothing is set bold."""
-    lines = [] if comparison["complete"] else [f"% {_unfinished(comparison)}."]
+    lines = [] if comparison["complete"] else [f"% {unfinished(comparison)}."]
     lines += [r"\begin{tabular}{llrrr}", r"\toprule"]
     lines += [r"setting & method & Accuracy@1 & 95\,\% interval & seeds \\"]
     for cell in comparison["cells"]:
@@ -147,7 +147,8 @@ def latex_row(words: Sequence[str]) -> str:
     return " & ".join(_escaped(word) for word in words) + r" \\"
 
 
-def _unfinished(comparison: Mapping[str, Any]) -> str:
+def unfinished(comparison: Mapping[str, Any]) -> str:
+    """How many runs are missing, and how many of them diverged."""
     missing = len(comparison["missing"])
     failed = len(comparison.get("failed", ()))
     said = f"Unfinished: {missing} run{' is' if missing == 1 else 's are'} missing"
