@@ -1,5 +1,6 @@
 """What a run is foreseen to cost, alone and among several processes."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,11 +8,23 @@ import numpy as np
 import pytest
 import torch
 
+from digit_folders import write_split_folder
+from lacvit import features, pipeline
 from lacvit import forecast as forecasts
 from lacvit.backbones import Backbone, load_backbone
 from lacvit.config import RunSettings, make_settings
 from lacvit.data.draws import share
-from lacvit.forecast import ImageSeconds, describe, forecast, share_of_epoch, time_backbone
+from lacvit.forecast import (
+    ImageSeconds,
+    describe,
+    forecast,
+    multiply,
+    share_of_epoch,
+    time_backbone,
+)
+from lacvit.reading import read_splits
+from lacvit.run_folder import RunFolder
+from lacvit.training.logs import Silence
 
 SPLITS: Any = SimpleNamespace(train=range(23), validation=range(10), test=range(40))
 
@@ -19,6 +32,12 @@ SPLITS: Any = SimpleNamespace(train=range(23), validation=range(10), test=range(
 @pytest.fixture(scope="module")
 def pico() -> Backbone:
     return load_backbone("pico")
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "digits"
+    return write_split_folder(folder, {"train": 5, "val": 3, "test": 7}, classes=3)
 
 
 def settings(method: str = "lacvit") -> RunSettings:
@@ -45,11 +64,13 @@ def test_every_step_waits_for_the_largest_share(n: int, batch_size: int, process
 @pytest.mark.parametrize(
     ("method", "processes", "seconds"),
     [
-        # 2 views of 23 images at 3 s and 10 validation images at 1 s, 5 times; the head; the tests.
-        ("lacvit", 1, 5 * (2 * 23 * 3 + 10) + (23 + 10) + (2 * 40 + 10)),
-        ("lacvit", 2, 5 * (2 * 12 * 3 + 5) + (12 + 5) + (2 * 20 + 5)),
-        ("cross-entropy", 3, 5 * (9 * 3 + 4) + (2 * 14 + 4)),  # shares of 3, 3 and 3
-        ("linear-probe", 2, (12 + 5) + (2 * 20 + 5)),
+        # 2 views of 23 images at 3 s and 10 validation images at 1 s, 5 times; the head; the tests
+        # by both encoders, and training images by the untouched one.
+        ("lacvit", 1, 5 * (2 * 23 * 3 + 10) + (23 + 10) + (2 * 40 + 23)),
+        ("lacvit", 2, 5 * (2 * 12 * 3 + 5) + (12 + 5) + (2 * 20 + 12)),
+        # The probe that its head starts from; shares of 3, 3 and 3.
+        ("cross-entropy", 3, (8 + 4) + 5 * (9 * 3 + 4) + (2 * 14 + 2 * 8 + 4)),
+        ("linear-probe", 2, (12 + 5) + 20),
     ],
 )
 def test_processes_share_the_work(
@@ -77,3 +98,30 @@ def test_a_step_is_timed_on_the_share_of_one_process(
     hook.remove()
     assert {len(batch) for batch in seen} == {images}
     assert timed.training > timed.encoding > 0
+
+
+@pytest.mark.parametrize("crops", ["whole", "corners"])
+@pytest.mark.parametrize(
+    "method", ["linear-probe", "knn", "cross-entropy", "lacvit", "joint-refit", "lacvit-finetune"]
+)
+def test_as_many_images_are_encoded_as_was_foreseen(
+    method: str, crops: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[int] = []
+    real = features._features
+
+    def counted(backbone: Backbone, images: torch.Tensor, parts: features.Crops | None) -> Any:
+        encoded.append(len(images) * (1 if parts is None else len(parts)))
+        return real(backbone, images, parts)
+
+    monkeypatch.setattr(features, "_features", counted)
+    given = {
+        "data.path": str(digits), "method": method, "backbone.spec": "pico", "precision": "fp32",
+        "contrastive.epochs": 2, "features.crops": crops,
+    }  # fmt: skip
+    asked = pipeline.Request(output=tmp_path / "run", report=False)
+    pipeline.train(make_settings(recipe=given), asked)
+    resolved = RunSettings.model_validate(RunFolder(tmp_path / "run").resolved_settings())
+    splits = read_splits(resolved, Silence())
+    stages, evaluating = multiply(resolved, splits, ImageSeconds(training=0.0, encoding=1.0))
+    assert sum(stage.seconds for stage in stages) + evaluating == sum(encoded)

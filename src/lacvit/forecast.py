@@ -18,6 +18,7 @@ from lacvit.data.splits import Splits
 from lacvit.devices import autocast, wait_for
 from lacvit.distributed import launched
 from lacvit.errors import InputError
+from lacvit.evaluation.geometry import MOST_TRAIN
 from lacvit.features import crops_of
 from lacvit.training.trainable import set_trainable
 
@@ -87,13 +88,11 @@ def multiply(
     """The stages of a run whose settings have no ``auto`` left, and the seconds of evaluating."""
     n_train = len(splits.train)
     training, encoding = seconds.training, seconds.encoding
-    n_encoded, n_validation, n_test = (
-        math.ceil(len(records) / processes)
-        for records in (splits.train, splits.validation, splits.test)
+    n_encoded, n_validation = (
+        math.ceil(len(records) / processes) for records in (splits.train, splits.validation)
     )
-    crops = crops_of(settings)
-    reading = encoding * (1 if crops is None else len(crops))
-    validating = n_validation * encoding
+    reading = _reading(settings, encoding)
+    both = n_encoded + n_validation
     stages = []
     for name in find_arm(settings.method).stages:
         if name == "head":
@@ -108,9 +107,34 @@ def multiply(
             epochs = int(stage.epochs)
             steps = epochs * math.ceil(n_train / stage.batch_size)
             own = share_of_epoch(n_train, stage.batch_size, processes)
-            cost = epochs * (own * views * training + validating)
+            cost = epochs * (own * views * training + n_validation * encoding)
+            if getattr(stage, "head_init", None) == "probe":
+                cost += both * encoding
         stages.append(StageForecast(name, epochs, steps, cost))
-    return tuple(stages), (2 * n_test + n_validation) * reading
+    return tuple(stages), _evaluating(settings, splits, reading, processes)
+
+
+def _reading(settings: RunSettings, encoding: float) -> float:
+    """Seconds of an image's feature, which may be that of several crops."""
+    crops = crops_of(settings)
+    return encoding * (1 if crops is None else len(crops))
+
+
+def _evaluating(settings: RunSettings, splits: Splits, reading: float, processes: int) -> float:
+    """Seconds of what `outcome` encodes: by the untouched encoder, and by the trained one."""
+    arm = find_arm(settings.method)
+    # An exact head and one of neighbours leave the features that they were solved on.
+    left = arm.stages[-1] == "head" and settings.head.solver != "sgd"
+    measured, test, validation = (
+        math.ceil(n / processes)
+        for n in (min(len(splits.train), MOST_TRAIN), len(splits.test), len(splits.validation))
+    )
+    first = getattr(settings, arm.stages[0])
+    probed = getattr(first, "head_init", None) == "probe" and crops_of(settings) is None
+    images = test + (0 if probed or (left and not arm.trains_encoder) else measured)
+    if arm.trains_encoder:
+        images += test + (0 if left else measured)
+    return (images + (0 if left else validation)) * reading
 
 
 def share_of_epoch(n: int, batch_size: int, processes: int) -> int:
