@@ -69,7 +69,7 @@ def test_every_step_waits_for_the_largest_share(n: int, batch_size: int, process
         ("lacvit", 1, 5 * (2 * 23 * 3 + 10) + (23 + 10) + (2 * 40 + 23)),
         ("lacvit", 2, 5 * (2 * 12 * 3 + 5) + (12 + 5) + (2 * 20 + 12)),
         # The probe that its head starts from; shares of 3, 3 and 3.
-        ("cross-entropy", 3, (8 + 4) + 5 * (9 * 3 + 4) + (2 * 14 + 2 * 8 + 4)),
+        ("cross-entropy", 3, (8 + 4) + 5 * (9 * 3 + 4) + (2 * 14 + 8 + 4)),
         ("linear-probe", 2, (12 + 5) + 20),
     ],
 )

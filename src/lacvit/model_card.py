@@ -34,8 +34,7 @@ def model_card(
         read = (
             f"\nA feature is the mean over {len(crops)} parts of an image (the whole, its corners"
             f"{', two of them and the whole mirrored' if crops.mirror else ''}): `crops` in\n"
-            f"`config.json`. Programs that encode the whole image alone read the same head, "
-            f"somewhat less exactly.\n"
+            f"`config.json`. A program that encodes whole images alone gives other answers.\n"
         )
     return f"""# {settings.method} on {Path(settings.data.path or "images").name}
 
