@@ -368,3 +368,14 @@ def test_a_recipe_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         with pytest.raises(InputError) as refused:
             read_recipe(path)
         assert str(refused.value).startswith(f"The recipe {path} cannot be read: ")
+
+
+def test_a_flip_matters_to_an_arm_that_reads_corners() -> None:
+    """Corners are mirrored where views are."""
+    asked = [("views.flip", 0.0)]
+    assert refusal(flags={"method": "linear-probe"}, assignments=asked).startswith(
+        "views.flip has no effect with --method linear-probe"
+    )
+    corners = [*asked, ("features.crops", "corners")]
+    settings = make_settings(flags={"method": "linear-probe"}, assignments=corners)
+    assert settings.views.flip == 0

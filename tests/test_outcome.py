@@ -35,12 +35,26 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
     return {fit_on: run(data, folder / fit_on, fit_on) for fit_on in ("train", "all")}
 
 
-@pytest.mark.parametrize("method", ["linear-probe", "cross-entropy", "knn"])
-def test_a_model_reads_the_crops_that_its_run_read(method: str, tmp_path: Path) -> None:
+BY_SGD = {"head.solver": "sgd", "head.epochs": 2}
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        ("linear-probe", {}),
+        ("knn", {}),
+        ("cross-entropy", {}),
+        ("joint-refit", {}),
+        ("lacvit", BY_SGD),
+    ],
+)
+def test_a_model_reads_the_crops_that_its_run_read(
+    method: str, more: dict[str, object], tmp_path: Path
+) -> None:
     data = write_split_folder(tmp_path / "data", {"train": 4, "val": 3, "test": 8}, classes=4)
     settings = {
         "data.path": str(data), "backbone.spec": "pico", "method": method, "precision": "fp32",
-        "features.crops": "corners", "views.flip": 0.0, "contrastive.epochs": 1,
+        "features.crops": "corners", "views.flip": 0.0, "contrastive.epochs": 1, **more,
     }  # fmt: skip
     asked = pipeline.Request(output=tmp_path / "run", report=False)
     result = pipeline.train(make_settings(recipe=settings), asked)
