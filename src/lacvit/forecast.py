@@ -19,10 +19,10 @@ from lacvit.devices import autocast, wait_for
 from lacvit.distributed import launched
 from lacvit.errors import InputError
 from lacvit.evaluation.geometry import MOST_TRAIN
-from lacvit.features import crops_of
+from lacvit.features import PIXELS_ON_A_PROCESSOR, crops_of
 from lacvit.training.trainable import set_trainable
 
-TIMED_STEPS = 3
+TIMED_STEPS, TIMED_IMAGES = 3, 128
 VIEWS_SHARE = 1.15  # making views, the heads and the optimiser, over the bare encoder's step
 REPORT_SECONDS = 10.0
 
@@ -151,8 +151,8 @@ def time_backbone(settings: RunSettings, backbone: Backbone, processes: int = 1)
     device = torch.device(settings.device)
     backbone.to(device)
     set_trainable(backbone, settings.backbone, seed=settings.seed)
+    count = _timed_images(settings, backbone.input_spec.size, processes)
     size = backbone.input_spec.size
-    count = min(128, math.ceil(settings.contrastive.batch_size / processes) * settings.views.count)
     images = torch.zeros(count, 3, size, size, device=device)
     precision = "fp32" if settings.precision == "auto" else settings.precision
     times: dict[str, list[float]] = {"train": [], "encode": []}
@@ -172,6 +172,15 @@ def time_backbone(settings: RunSettings, backbone: Backbone, processes: int = 1)
     backbone.zero_grad(set_to_none=True)
     training, encoding = (statistics.median(t[1:]) / count for t in times.values())
     return ImageSeconds(training * VIEWS_SHARE, encoding)
+
+
+def _timed_images(settings: RunSettings, size: int, processes: int) -> int:
+    """Images of a timed step: no more than a real one has, and what any machine has room for."""
+    stage = settings.contrastive
+    own = math.ceil(stage.batch_size / processes)
+    images = min(own, stage.micro_batch or own) * settings.views.count
+    fits = PIXELS_ON_A_PROCESSOR // size**2 if settings.device == "cpu" else TIMED_IMAGES
+    return max(1, min(TIMED_IMAGES, images, fits))
 
 
 def _peak_memory(device: torch.device) -> int | None:
@@ -197,7 +206,7 @@ def describe(plan: Forecast) -> list[str]:
     if plan.memory_bytes is not None:
         each = " in each process" if plan.processes > 1 else ""
         size = f"{plan.memory_bytes / 1e9:.1f} GB"
-        lines.append(f"Memory: about {size}{each} at a batch of this size")
+        lines.append(f"Memory: {size}{each} in the timed steps, of {TIMED_IMAGES} images at most")
     lines.append(f"Time: about {in_words(plan.seconds)} in all, from timed steps")
     return lines
 

@@ -63,12 +63,13 @@ def test_every_row_can_be_named_and_says_its_terms() -> None:
         assert described.hf_hub_id == f"timm/{row.name}"
 
 
-def test_a_cached_row_is_seen(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", hub.TIMM_FILES)
+def test_a_cached_row_is_seen(name: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
     assert not auto.is_cached(auto.ROWS[-1])
     folder = tmp_path / f"models--timm--{auto.ROWS[-1].name}"
     (folder / "snapshots" / "abc").mkdir(parents=True)
-    (folder / "snapshots" / "abc" / "model.safetensors").write_text("")
+    (folder / "snapshots" / "abc" / name).write_text("")
     (folder / "refs").mkdir()
     (folder / "refs" / "main").write_text("abc")
     assert auto.is_cached(auto.ROWS[-1])

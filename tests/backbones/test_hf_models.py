@@ -5,6 +5,7 @@ One module, so that one process pays for the import. ``expected`` pools by itsel
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import hf_folders
-from hf_folders import OTHER, SIZE, WIDTH, Tiny, draw_all_anew, save, write_processor
+from hf_folders import (
+    COMMON,
+    OTHER,
+    SIZE,
+    SWIN,
+    WIDTH,
+    Tiny,
+    draw_all_anew,
+    save,
+    write_processor,
+)
 from lacvit.backbones import build_backbone, hf_models, load_backbone
 from lacvit.errors import InputError
 
@@ -190,6 +201,27 @@ def test_what_the_model_cannot_do_is_refused(
     name: str, how: dict[str, Any], said: str, folders: dict[str, Path]
 ) -> None:
     assert said in refusal(folders[name], **how)
+
+
+def test_a_native_size_that_leaves_a_rest_is_taken(tmp_path: Path) -> None:
+    """As SigLIP's 384 pixels by patches of 14: transformers leaves the rest out."""
+    tiny = replace(TINY["siglip_vision_model"], shape={**COMMON, "image_size": 36})
+    model = tiny.make()
+    save(model, tmp_path, size={"height": 36, "width": 36})
+    found = load_backbone(f"hf:{tmp_path}")
+    assert found.input_spec.size == 36
+    with torch.no_grad():
+        torch.testing.assert_close(found(images(36)), model(images(36)).pooler_output)
+    assert "36 is no multiple" not in refusal(tmp_path, image_size=44)
+
+
+def test_windows_that_a_size_does_not_fill_are_refused(tmp_path: Path) -> None:
+    shape = {**SWIN, "image_size": 56, "window_size": 7, "depths": [2, 2]}
+    save(replace(TINY["swin"], shape=shape).make(), tmp_path, size={"height": 56, "width": 56})
+    said = refusal(tmp_path, image_size=48)
+    assert "cannot take images of 48 pixels" in said
+    assert said.endswith("use --image-size 56.")
+    assert load_backbone(f"hf:{tmp_path}", image_size=64).input_spec.size == 64
 
 
 def test_masking_is_off_in_training_too(folders: dict[str, Path]) -> None:

@@ -475,7 +475,7 @@ def test_without_network_the_message_says_what_to_bring_and_where(
     folder = f"models--{repository.replace('/', '--')}"
     assert refusal(spec) == (
         f"{spec} is not on this machine, and https://huggingface.co cannot be reached. It needs "
-        f"{file} of {repository}. Where there is a network, run: hf download {repository} . Then "
+        f"{file} of {repository}. Where there is a network, run `hf download {repository}`, then "
         f"copy the folder {folder} from that machine's cache to {hub_cache / folder} here. Or use "
         f"--backbone pico, which needs no download."
     )

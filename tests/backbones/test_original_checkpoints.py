@@ -351,6 +351,30 @@ def written_tensors(path: Path) -> dict[str, Tensor]:
     return dict(read_checkpoint(path).tensors)
 
 
+@pytest.mark.parametrize(
+    ("key", "shape", "said"),
+    [
+        ("cls_token", None, "cls_token"),
+        ("cls_token", (), "cls_token"),
+        ("cls_token", (1, 1, 1), "cls_token"),
+        ("cls_token", (1, WIDTH), "cls_token"),
+        ("register_tokens", (4, WIDTH), "reg_token"),
+        ("register_tokens", (), "reg_token"),
+        ("pos_embed", (), "no positions of a square of patches (found: of shape ())"),
+    ],
+)
+def test_nothing_is_stretched_to_fit_beside_registers(
+    key: str, shape: tuple[int, ...] | None, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.pth"
+    model = files.dinov2_registers(path, files.Draw(0))
+    del model[key]
+    if shape is not None:
+        model[key] = torch.zeros(shape)
+    torch.save(model, path)
+    assert said in refusal(f"file:{path}?format=dinov2&heads={HEADS}")
+
+
 def test_wrong_shapes_and_whole_numbers_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     model = files.mae_tuned(path, files.Draw(0))

@@ -98,4 +98,4 @@ def _why_not(row: Row, accelerator_gigabytes: float) -> str:
 
 def is_cached(row: Row) -> bool:
     """Whether a row's weights are in the hub's cache."""
-    return hub.cached_file(f"timm/{row.name}", "model.safetensors") is not None
+    return any(hub.cached_file(f"timm/{row.name}", name) is not None for name in hub.TIMM_FILES)

@@ -129,14 +129,15 @@ def side_of(size: int | Sequence[int]) -> int:
     return size if isinstance(size, int) else size[0]
 
 
-def check_takes(network: nn.Module, size: int, native: int, spec: str) -> None:
-    """Try an image of a size that is not the model's own.
+def check_takes(encoder: nn.Module, size: int, native: int, spec: str) -> None:
+    """Try blank images of a size that is not the model's own.
 
     Raises:
         InputError: the model cannot take it; the size that it can take is named.
     """
     try:
-        _tokens_of_blank(network, size)
+        with torch.no_grad():
+            encoder.eval()(torch.zeros(BLANKS, 3, size, size))
     except Exception as error:  # of the model's own checks, which share no base
         raise InputError(
             f"{spec} cannot take images of {size} pixels ({_first_line(error)}). Its own size is "

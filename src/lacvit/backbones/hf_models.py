@@ -16,7 +16,6 @@ from lacvit.backbones import hub
 from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
 from lacvit.backbones.checkpoint_files import read_checkpoint
 from lacvit.backbones.hf_families import (
-    FAMILIES,
     TOWERS,
     Family,
     check_takes,
@@ -134,20 +133,21 @@ def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
     check_complete(found, family, tower, tensors, spec)
     patch, native = side_of(config.patch_size), side_of(config.image_size)
     input_spec = input_spec_of(folder, family, native, image_size)
-    if input_spec.size % patch:
+    if input_spec.size % patch and input_spec.size != native:  # its own may leave a rest
         nearest = max(1, round(input_spec.size / patch)) * patch
         raise InputError(
             f"{spec} cuts images into patches of {patch} pixels, of which {input_spec.size} is no "
             f"multiple. Use --image-size {nearest}."
         )
-    if model_type not in FAMILIES and input_spec.size != native:
-        check_takes(tower, input_spec.size, native, spec)
     architecture = Architecture(
         source="hf", name=model_type, arguments={"config": arguments, "pool": pool}
     )
     sha256 = files[0].sha256 if len(files) == 1 else None
     origin = Origin(spec=spec, format=f"transformers {model_type}", sha256=sha256)
-    return _wrap(tower, family, architecture, input_spec, origin)
+    backbone = _wrap(tower, family, architecture, input_spec, origin)
+    if input_spec.size != native:
+        check_takes(backbone.encoder, input_spec.size, native, spec)
+    return backbone
 
 
 def _wrap(

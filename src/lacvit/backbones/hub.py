@@ -34,6 +34,7 @@ WEIGHTS = (
     "pytorch_model.bin.index.json",
 )
 INDEX = ".index.json"
+TIMM_FILES = ("model.safetensors", "pytorch_model.bin")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _log = logging.getLogger(__name__)
@@ -249,7 +250,7 @@ def _offline(repository: str, name: str, spec: str) -> str:
     folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
     return (
         f"{spec} is not on this machine, and {constants.ENDPOINT} cannot be reached. It needs "
-        f"{name} of {repository}. Where there is a network, run: hf download {repository} . Then "
+        f"{name} of {repository}. Where there is a network, run `hf download {repository}`, then "
         f"copy the folder {folder.name} from that machine's cache to {folder} here. Or use "
         f"--backbone pico, which needs no download."
     )

@@ -109,7 +109,9 @@ def _for_grid(
     resize = bicubic_antialiased if registers else format_.resize
     positions = resize_absolute(weights["pos_embed"], shape.prefix, grid, resize)
     if registers:  # timm places the patches only; the class token carries its own position
-        weights["cls_token"] = weights["cls_token"] + positions[:, :1]
+        own, token = positions[:, :1], weights.get("cls_token")
+        if token is not None and token.shape == own.shape:  # another would be a misfit, and is told
+            weights["cls_token"] = token + own
         positions = positions[:, 1:]
     return weights | {"pos_embed": positions}
 
@@ -138,7 +140,7 @@ def _parts(weights: Mapping[str, Tensor], shape: Shape, format_: Format) -> dict
     registers = weights.get("reg_token")
     scaled = "blocks.0.ls1.gamma" in weights or "blocks.#.ls1.gamma" in format_.needs
     return {
-        "reg_tokens": 0 if registers is None else registers.shape[1],
+        "reg_tokens": registers.shape[1] if registers is not None and registers.ndim == 3 else 0,
         "no_embed_class": registers is not None or shape.prefix == 0,
         "qkv_bias": "blocks.0.attn.qkv.bias" in weights,
         "init_values": 1e-5 if scaled else None,

@@ -143,7 +143,8 @@ def measure(file: CheckpointFile, reading: Reading) -> Shape:
     weights = reading.renamed.weights
     depth = 1 + max((_block(key) for key in weights), default=-1)
     patch, hidden = weights.get("patch_embed.proj.weight"), weights.get("blocks.0.mlp.fc1.weight")
-    if patch is None or hidden is None or patch.ndim != 4 or patch.shape[-1] != patch.shape[-2]:
+    sound = patch is not None and patch.ndim == 4 and patch.shape[-1] == patch.shape[-2]
+    if patch is None or hidden is None or hidden.ndim == 0 or not sound:
         found = "none" if patch is None else f"of shape {tuple(patch.shape)}"
         raise InputError(
             f"{file.path} is no vision transformer of format {reading.format}: patch embedding "
@@ -165,8 +166,8 @@ def measure(file: CheckpointFile, reading: Reading) -> Shape:
 
 
 def _with_table(shape: Shape, table_RN: Tensor, path: Path) -> Shape:
-    along = distances_along(table_RN)
-    if table_RN.ndim != 2 or along % 2 == 0 or along**2 + EXTRA_DISTANCES != len(table_RN):
+    along = distances_along(table_RN) if table_RN.ndim == 2 else 0
+    if along % 2 == 0 or along**2 + EXTRA_DISTANCES != len(table_RN):
         raise InputError(
             f"{path} has a table of relative positions of shape {tuple(table_RN.shape)}, which is "
             f"none of a square of patches and a class token."

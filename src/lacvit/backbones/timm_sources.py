@@ -25,7 +25,6 @@ import timm  # noqa: E402  (must follow the shim)
 from timm.models._hub import load_model_config_from_path  # noqa: E402
 
 HUB = "hf-hub:"
-FILES = ("model.safetensors", "pytorch_model.bin")
 # What differs between the names of one family: the size, that of a patch, that of the images.
 SIZE_WORDS = re.compile(
     r"(?<=_)(xsmall|tiny|little|small|medium|base|large|huge|giant|gigantic|so\d+m)(?=_)"
@@ -56,12 +55,13 @@ def find(name: str) -> TimmSource:
     if name.startswith(HUB):
         repository = name.removeprefix(HUB)
         config = hub.find_file(repository, ["config.json"], spec=spec)
-        return _described(spec, config, hub.find_file(repository, FILES, spec=spec))
+        return _described(spec, config, hub.find_file(repository, hub.TIMM_FILES, spec=spec))
     if folder.is_dir():
-        weights = [folder / file for file in FILES if (folder / file).exists()]
+        weights = [folder / file for file in hub.TIMM_FILES if (folder / file).exists()]
         if not (folder / "config.json").exists() or not weights:
             raise InputError(
-                f"{folder} is no model of timm: it needs config.json and one of {', '.join(FILES)}."
+                f"{folder} is no model of timm: it needs config.json and one of "
+                f"{', '.join(hub.TIMM_FILES)}."
             )
         return _described(spec, folder / "config.json", weights[0])
     _check_known(name)
@@ -101,7 +101,7 @@ def repository_of(name: str) -> tuple[str, str] | None:
     described = timm.get_pretrained_cfg(name)
     if described is None or not described.hf_hub_id:
         return None
-    return described.hf_hub_id, described.hf_hub_filename or FILES[0]
+    return described.hf_hub_id, described.hf_hub_filename or hub.TIMM_FILES[0]
 
 
 def _released_weights(name: str, spec: str) -> Path:
@@ -118,8 +118,8 @@ def _released_weights(name: str, spec: str) -> Path:
 
 def _safer_first(file: str) -> list[str]:
     """The names of a file of weights as safetensors, then its own."""
-    if file in FILES:
-        return list(FILES)
+    if file in hub.TIMM_FILES:
+        return list(hub.TIMM_FILES)
     if file == "open_clip_pytorch_model.bin":
         return ["open_clip_model.safetensors", file]
     stem, _, ending = file.rpartition(".")
