@@ -33,6 +33,7 @@ AGAINST = (
     "cross-entropy-refit",
     "cross-entropy-refit+all",
     "cross-entropy-refit+all+crops",
+    "linear-probe+all+crops",
 )
 
 Line = Mapping[str, str]
