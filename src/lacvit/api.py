@@ -69,7 +69,7 @@ def compare(
     """Compare methods on the same images, splits and seeds, at equal image passes or equal time.
 
     Args:
-        data: as for :func:`train`.
+        data: as for :func:`train`; the root of a set's name stands in ``settings`` (data.root).
         methods: arms of :mod:`lacvit.arms`; by default linear-probe, cross-entropy, lacvit
             and joint-refit, the arm of :func:`train` by default (with equal passes, not its own).
         backbones: each makes a cell of its own.

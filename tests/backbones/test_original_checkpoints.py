@@ -375,6 +375,21 @@ def test_nothing_is_stretched_to_fit_beside_registers(
     assert said in refusal(f"file:{path}?format=dinov2&heads={HEADS}")
 
 
+@pytest.mark.parametrize("wrong", [{"norm.bias": None}, {"norm.weight": torch.zeros(7)}])
+def test_a_norm_that_is_none_is_not_left_over(wrong: dict[str, Any], tmp_path: Path) -> None:
+    """Where the features' own norm is another, a whole one of the tokens may stand beside it."""
+    path = tmp_path / "a.pth"
+    model = files.mae_pretrained(tmp_path / "b.pth", files.Draw(0))
+    for key, value in wrong.items():
+        assert key in model
+        if value is None:
+            del model[key]
+        else:
+            model[key] = value
+    torch.save({"model": model}, path)
+    assert "norm." in refusal(f"file:{path}?format=mae&heads={HEADS}")
+
+
 def test_wrong_shapes_and_whole_numbers_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     model = files.mae_tuned(path, files.Draw(0))

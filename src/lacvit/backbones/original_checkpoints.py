@@ -30,7 +30,7 @@ from lacvit.input_spec import InputSpec
 
 POOLS: dict[Pool, str] = {"cls": "token", "mean": "avg"}
 # The norm of the tokens, and that of their mean: a file may hold the one that is not in use.
-NORMS = {"norm.weight", "norm.bias", "fc_norm.weight", "fc_norm.bias"}
+NORMS = (("norm.weight", "norm.bias"), ("fc_norm.weight", "fc_norm.bias"))
 WHOLE_IMAGE = 384  # from this size on, the authors evaluate on whole images, without a crop
 
 
@@ -205,7 +205,7 @@ def _complete(
     """Exactly the tensors of the architecture, or a list of what differs."""
     format_, renamed = FORMATS[reading.format], reading.renamed
     shapes = timm_models.shapes(architecture)
-    spare = NORMS if format_.fresh_norm else set()
+    spare = _spare_norms(weights, shapes) if format_.fresh_norm else set()
     used = {key: tensor for key, tensor in weights.items() if key in shapes or key not in spare}
     if format_.fresh_norm and "fc_norm.weight" in shapes and not used.keys() & _FRESH:
         used |= {key: torch.full(shapes[key], value) for key, value in _FRESH.items()}
@@ -221,6 +221,18 @@ def _complete(
             f"{file.path} does not fit its format, {reading.format}", faults, reading.advice
         )
     return used
+
+
+def _spare_norms(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> set[str]:
+    """The keys of a norm that is not in use; one that is no norm of this width stays a stranger."""
+    shape = shapes["blocks.0.norm1.weight"]
+    return {
+        key
+        for norm in NORMS
+        if all(key in weights and tuple(weights[key].shape) == shape for key in norm)
+        for key in norm
+        if key not in shapes
+    }
 
 
 _FRESH = {"fc_norm.weight": 1.0, "fc_norm.bias": 0.0}
