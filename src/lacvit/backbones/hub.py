@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,11 @@ WEIGHTS = (
 INDEX = ".index.json"
 TIMM_FILES = ("model.safetensors", "pytorch_model.bin")
 SHA256 = re.compile(r"[0-9a-f]{64}")
+
+SILENT_SECONDS = 10.0
+_silent: dict[
+    str, float
+] = {}  # address of a hub that did not answer -> until when it is left alone
 
 _log = logging.getLogger(__name__)
 
@@ -129,9 +135,12 @@ def reachable() -> bool:
     """Whether the hub answers, known within ``PROBE_SECONDS`` whatever the network does.
 
     In a thread, because a name server that does not answer keeps to no timeout of ours. Any answer
-    counts; the environment's proxies are used; ``HF_HUB_OFFLINE=1`` says no.
+    counts; the environment's proxies are used; ``HF_HUB_OFFLINE=1`` says no. A hub that was silent
+    is not waited for again at once: one model asks for several files.
     """
     if constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE"):
+        return False
+    if time.monotonic() < _silent.get(constants.ENDPOINT, 0.0):
         return False
     answers: list[bool] = []
 
@@ -149,6 +158,8 @@ def reachable() -> bool:
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(PROBE_SECONDS)
+    if not answers:
+        _silent[constants.ENDPOINT] = time.monotonic() + SILENT_SECONDS
     return bool(answers)
 
 
