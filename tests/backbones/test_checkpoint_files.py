@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -205,3 +206,25 @@ def test_a_page_is_one_whatever_stands_before_it(before: str, tmp_path: Path) ->
     path = tmp_path / "mae.pth"
     path.write_text(f"{before}<html><title>Sign in</title></html>", encoding="utf-8")
     assert "found a web page titled 'Sign in'" in refusal(path)
+
+
+class Runs:
+    """A pickle of it calls what it is told to."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch it-ran",)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_plain_pickle_is_refused_by_what_it_would_call(
+    protocol: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "weights.pth"
+    path.write_bytes(pickle.dumps(Runs(), protocol=protocol))
+    with pytest.raises(InputError) as refused:
+        read_checkpoint(path)
+    name = f"{os.system.__module__}.system"
+    said = f"a pickle that torch did not write, which would call {name} when loaded."
+    assert said in str(refused.value)
+    assert not (tmp_path / "it-ran").exists()

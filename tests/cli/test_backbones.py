@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lacvit.cli import backbones
 from lacvit.cli.main import main
 
 
@@ -75,6 +76,7 @@ def test_the_table_is_timms_own() -> None:
             continue
         assert int(row["input"]) == described.input_size[-1], row["name"]
         assert row["licence"] == (described.license or ""), row["name"]
+        assert (described.hf_hub_filename or backbones.WEIGHTS[0]) in backbones.WEIGHTS
     for row in rows:
         if row["name"] == "test_vit.r160_in1k":
             network = timm.create_model("test_vit", num_classes=0)
@@ -136,3 +138,36 @@ def test_picos_size_is_picos() -> None:
     backbone = load_backbone("pico")
     assert sum(p.numel() for p in backbone.parameters()) == PICO.parameters
     assert backbone.input_spec.size == PICO.pixels
+
+
+def put_into_cache(cache: Path, repository: str, files: dict[str, str]) -> None:
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    (folder / "snapshots" / "abc").mkdir(parents=True, exist_ok=True)
+    (folder / "refs").mkdir(exist_ok=True)
+    (folder / "refs" / "main").write_text("abc")
+    for name, text in files.items():
+        (folder / "snapshots" / "abc" / name).write_text(text)
+
+
+def test_a_backbone_is_here_when_what_its_loader_takes_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    rows = {row.spec: row for row in backbones.listed()}
+    usual = rows["timm:vit_tiny_patch16_224.augreg_in21k"]
+    assert not backbones._is_here(usual)
+    put_into_cache(tmp_path, usual.repository, {"open_clip_model.safetensors": ""})
+    assert not backbones._is_here(usual), "which its loader would not take"
+    put_into_cache(tmp_path, usual.repository, {"pytorch_model.bin": ""})
+    assert backbones._is_here(usual)
+
+    in_parts = rows["hf:google/vit-base-patch16-224-in21k"]
+    index = json.dumps({"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}})
+    repository = in_parts.spec.removeprefix("hf:")
+    put_into_cache(tmp_path, repository, {"model.safetensors.index.json": index})
+    put_into_cache(tmp_path, repository, {"1.safetensors": ""})
+    assert not backbones._is_here(in_parts)
+    put_into_cache(tmp_path, repository, {"2.safetensors": ""})
+    assert backbones._is_here(in_parts)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import codecs
 import hashlib
+import pickletools
 import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ KINDS = {
     "npz": "an archive of NumPy arrays",
     "torch": "a checkpoint of torch",
 }
+PICKLE_BYTES = 2**16
 TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch < 1.6 begins a file
 ZIP, LFS, MARKUP = (
     b"PK\x03\x04",
@@ -183,11 +186,30 @@ def _kind(path: Path) -> str:
         return "safetensors"
     if head.startswith(ZIP):
         return _kind_of_archive(path)
+    if head.startswith(TORCH_MAGIC):
+        return "torch"
     if head.startswith(b"\x80"):
-        return "torch" if head.startswith(TORCH_MAGIC) else "a pickle that torch did not write"
+        needed = _names_in_pickle(path)
+        calls = f", which would call {', '.join(needed)} when loaded" if needed else ""
+        return f"a pickle that torch did not write{calls}"
     if len(head) > 8 and head[8:9] == b"{":
         return "safetensors"
     return f"a file of {size} bytes that begins with {head[:16]!r}"
+
+
+def _names_in_pickle(path: Path) -> list[str]:
+    """What the beginning of a pickle imports; it is read as a list of operations, and not run."""
+    found: list[str] = []
+    strings: list[str] = []
+    with path.open("rb") as file, suppress(Exception):  # it may end, or be none, anywhere
+        for operation, argument, _ in pickletools.genops(file.read(PICKLE_BYTES)):
+            if operation.name == "GLOBAL":
+                found.append(str(argument).replace(" ", "."))
+            elif operation.name == "STACK_GLOBAL":
+                found.append(".".join(strings[-2:]))
+            elif isinstance(argument, str):
+                strings.append(argument)
+    return found[:3]
 
 
 def _kind_of_archive(path: Path) -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from importlib import resources
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +22,10 @@ class Format(StrEnum):
 
     text = "text"
     json = "json"
+
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # each enough; no model listed has others
+INDEX = ".index.json"  # names the files of weights in parts
 
 
 @dataclass(frozen=True)
@@ -142,22 +147,27 @@ def _table(rows: list[Listed]) -> list[str]:
 
 
 def _is_here(row: Listed) -> bool:
-    """Whether the weights come with the package, or are in the hub's cache."""
-    import huggingface_hub  # half a second, which the other commands need not spend
-    from huggingface_hub import constants
-
+    """Whether the weights come with the package, or are in the hub's cache, all their parts."""
     repository = row.repository or row.spec.partition("hf:")[2]
     if not repository:
         return row is PICO
-    return any(
-        isinstance(
-            huggingface_hub.try_to_load_from_cache(
-                repository, name, cache_dir=constants.HF_HUB_CACHE
-            ),
-            str,
-        )
-        for name in ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
+    if any(_cached(repository, name) for name in WEIGHTS):
+        return True
+    for index in (f"{name}{INDEX}" for name in WEIGHTS if row.spec.startswith("hf:")):
+        if (path := _cached(repository, index)) is not None:
+            parts = set(json.loads(Path(path).read_bytes())["weight_map"].values())
+            return all(_cached(repository, part) for part in parts)
+    return False
+
+
+def _cached(repository: str, name: str) -> str | None:
+    import huggingface_hub  # half a second, which the other commands need not spend
+    from huggingface_hub import constants
+
+    found = huggingface_hub.try_to_load_from_cache(
+        repository, name, cache_dir=constants.HF_HUB_CACHE
     )
+    return found if isinstance(found, str) else None
 
 
 def _inspected(file: str, form: Format) -> str:
