@@ -228,3 +228,11 @@ def test_a_plain_pickle_is_refused_by_what_it_would_call(
     said = f"a pickle that torch did not write, which would call {name} when loaded."
     assert said in str(refused.value)
     assert not (tmp_path / "it-ran").exists()
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol 4")
+def test_a_protocol_that_cannot_be_read_safely_is_not_called_damage(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save({"a": torch.zeros(2)}, path, pickle_protocol=4)
+    with pytest.raises(InputError, match=r"a protocol above 2\). Save its tensors as safetensors"):
+        read_checkpoint(path)

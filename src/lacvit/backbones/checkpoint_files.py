@@ -244,6 +244,11 @@ def _why_unreadable(path: Path, kind: str, error: Exception) -> str:
             f"{path} would run code when loaded (it needs {', '.join(needed)}). Nothing was run. "
             f"Save its tensors as safetensors where you trust it, and use that file."
         )
+    if "Unsupported operand" in str(error):
+        return (
+            f"{path} is pickled in a way that cannot be read without running it (a protocol above "
+            f"2). Save its tensors as safetensors where you trust it, and use that file."
+        )
     if "weights_only" in said:  # torch goes on with advice to run what is in the file
         said = said.partition(". ")[0]
     return _no_checkpoint(path, f"{KINDS[kind]} that is cut short or damaged ({said})")
