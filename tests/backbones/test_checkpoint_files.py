@@ -230,7 +230,6 @@ def test_a_plain_pickle_is_refused_by_what_it_would_call(
     assert not (tmp_path / "it-ran").exists()
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol 4")
 def test_a_protocol_that_cannot_be_read_safely_is_not_called_damage(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save({"a": torch.zeros(2)}, path, pickle_protocol=4)

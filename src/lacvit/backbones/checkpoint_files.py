@@ -10,6 +10,7 @@ import codecs
 import hashlib
 import pickletools
 import re
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -141,7 +142,8 @@ def _read(path: Path, kind: str) -> object:
     if kind == "npz":
         with np.load(path, allow_pickle=False) as arrays:
             return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
-    with torch.serialization.safe_globals(ALLOWED):
+    with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected pickle protocol")  # what fails is said below
         return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -153,11 +153,15 @@ def _is_here(row: Listed) -> bool:
         return row is PICO
     if any(_cached(repository, name) for name in WEIGHTS):
         return True
-    for index in (f"{name}{INDEX}" for name in WEIGHTS if row.spec.startswith("hf:")):
-        if (path := _cached(repository, index)) is not None:
-            parts = set(json.loads(Path(path).read_bytes())["weight_map"].values())
-            return all(_cached(repository, part) for part in parts)
-    return False
+    indices = [_cached(repository, f"{name}{INDEX}") for name in WEIGHTS]
+    return row.spec.startswith("hf:") and any(
+        all(_cached(repository, part) for part in _parts(Path(path))) for path in indices if path
+    )
+
+
+def _parts(index: Path) -> set[str]:
+    """The files of weights in parts."""
+    return set(json.loads(index.read_bytes())["weight_map"].values())
 
 
 def _cached(repository: str, name: str) -> str | None:

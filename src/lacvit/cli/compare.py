@@ -171,16 +171,15 @@ def _run(
 ) -> None:
     from lacvit.cli.progress import make_progress, stop_on_signals
     from lacvit.comparison import compare as run_comparison
-    from lacvit.comparison import compare_several, given_for_each, name_of, plan, requests_of
+    from lacvit.comparison import compare_several, given_for_each, plan, requests_of, table_of
 
     progress = make_progress(quiet=quiet, json_logs=json_logs)
     if dry_run:
-        if len(sets) == 1:
-            print("\n".join(plan({**given, "data.path": sets[0]}, request, progress)))
-            return
         of_each = given_for_each(given, sets)
-        for path, of_set in requests_of(request, sets).items():
-            print("\n".join([f"{path}:", *plan(of_each[path], of_set, progress)]))
+        asked = requests_of(request, sets) if len(sets) > 1 else {sets[0]: request}
+        for path, of_set in asked.items():
+            heading = [f"{path}:"] if len(sets) > 1 else []
+            print("\n".join([*heading, *plan(of_each[path], of_set, progress)]))
         return
     with stop_on_signals():
         if len(sets) > 1:
@@ -193,8 +192,7 @@ def _run(
         _tell(comparison, request, quiet=quiet)
     if len(comparisons) > 1:
         _show_all([comparison.figures for comparison in comparisons])
-        table = request.output / f"{'+'.join(map(name_of, sets))}.md"
-        print(f"\nTable: {table}, .tex and .csv")
+        print(f"\nTable: {table_of(request, sets, 'md')}, .tex and .csv")
     short = [
         (comparison.figures["data"], pair)
         for comparison in comparisons
@@ -256,7 +254,7 @@ def _tested(figures: Any, cell: Any) -> str:
     times = len(cell["seeds"])
     if figures["design"] == "folds":
         return f"{cell['images']:,} images, {times} repeats of {figures['folds']} folds"
-    return f"{cell['images']:,} test images, {times} seeds"
+    return f"{cell['images']:,} test images, {times} seed{'' if times == 1 else 's'}"
 
 
 def _show(figures: Any) -> None:

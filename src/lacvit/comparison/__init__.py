@@ -8,6 +8,7 @@ from lacvit.comparison.several import (
     given_for_each,
     name_of,
     requests_of,
+    table_of,
 )
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "name_of",
     "plan",
     "requests_of",
+    "table_of",
 ]

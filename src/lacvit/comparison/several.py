@@ -56,17 +56,21 @@ def compare_several(
     figures: dict[str, Mapping[str, Any]] = {
         path: earlier_figures(work.request.output) for path, work in works.items()
     }
-    table = request.output / "+".join(name_of(path) for path in works)
     ended: list[Comparison] = []
     for number, path in enumerate(data, 1):
         progress.message(f"Data set {number} of {len(data)}: {path}")
         ended.append(carry_out(works.pop(path)))  # its images are held no longer than needed
         figures[path] = ended[-1].figures
         so_far = [found for found in figures.values() if found]
-        write_text(table.with_name(f"{table.name}.md"), as_markdown(so_far))
-        write_text(table.with_name(f"{table.name}.tex"), as_latex(so_far))
-        write_text(table.with_name(f"{table.name}.csv"), as_csv(so_far))
+        write_text(table_of(request, data, "md"), as_markdown(so_far))
+        write_text(table_of(request, data, "tex"), as_latex(so_far))
+        write_text(table_of(request, data, "csv"), as_csv(so_far))
     return tuple(ended)
+
+
+def table_of(request: Request, data: Sequence[str], ending: str) -> Path:
+    """Where the table of several sets is, named after them."""
+    return request.output / f"{'+'.join(map(name_of, data))}.{ending}"
 
 
 def requests_of(request: Request, data: Sequence[str]) -> dict[str, Request]:
