@@ -176,9 +176,9 @@ def time_backbone(settings: RunSettings, backbone: Backbone, processes: int = 1)
 
 def _timed_images(settings: RunSettings, size: int, processes: int) -> int:
     """Images of a timed step: no more than a real one has, and what any machine has room for."""
-    stage = settings.contrastive
-    own = math.ceil(stage.batch_size / processes)
-    images = min(own, stage.micro_batch or own) * settings.views.count
+    first = getattr(settings, find_arm(settings.method).stages[0])
+    own: int = math.ceil(first.batch_size / processes)
+    images: int = min(own, getattr(first, "micro_batch", None) or own) * settings.views.count
     fits = PIXELS_ON_A_PROCESSOR // size**2 if settings.device == "cpu" else TIMED_IMAGES
     return max(1, min(TIMED_IMAGES, images, fits))
 

@@ -83,6 +83,18 @@ def test_nearest_neighbours_are_compared_and_answer_for_files(digits: Path, tmp_
     assert evaluate(model, digits).accuracy == figures["cells"][0]["methods"][0]["accuracy"]
     assert "votes for a head" in (folder / "model" / "README.md").read_text()
     assert "did best on validation" in write_report(folder).read_text()
+    assert "features" not in figures
+
+
+def test_a_comparison_says_what_a_feature_is_of(digits: Path, tmp_path: Path) -> None:
+    request = Request(
+        output=tmp_path / "out", methods=("knn", "linear-probe"), backbones=("pico",), seeds=1
+    )
+    given = {**GIVEN, "data.path": str(digits), "features.crops": "corners"}
+    said = compare(given, request).figures["features"]
+    assert "an image and its corners" in said
+    for name in ("comparison.md", "comparison.html"):
+        assert said in (request.output / name).read_text(encoding="utf-8"), name
 
 
 def test_what_train_does_by_default_is_among_what_is_compared(tmp_path: Path) -> None:

@@ -286,8 +286,8 @@ def _write(work: Work, decided: _Decided, runs: Sequence[PlannedRun]) -> Compari
     figures = judge(request, [(run, read_answers(run)) for run in runs], work.data)
     figures["fingerprint"] = work.fingerprint
     if work.given.get("features.crops") == "corners":
-        figures["covers"] += (
-            " Every method's features are means over an image and its corners (features.crops)."
+        figures["features"] = (
+            "A feature is the mean over an image and its corners (features.crops)."
         )
     if request.chosen is not None:
         figures[AUTO] = request.chosen
