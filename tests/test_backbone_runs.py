@@ -13,6 +13,7 @@ from lacvit import pipeline, planning
 from lacvit.backbones import auto, load_backbone
 from lacvit.config import RunSettings, make_settings
 from lacvit.errors import InputError
+from lacvit.report import write_report
 from lacvit.run_folder import begin
 from lacvit.training.logs import Silence
 
@@ -144,9 +145,30 @@ def test_pico_for_large_images_is_noticed(network: bool, monkeypatch: pytest.Mon
     settled, said = planning.settle_backbone(settings, 300)
     assert settled.backbone.spec == (auto.ROWS[-1].spec if network else "pico")
     assert said[0].startswith(f"Backbone: {settled.backbone.spec}, chosen because ")
-    noticed = planning.notices(settled, 300)
+    noticed = planning.notices(settled, 300, automatic=True)
     assert bool(noticed) is not network
-    assert network or "--backbone timm:" in noticed[0]
+    if not network:
+        assert "--backbone timm:" in noticed[0]
+        assert "there was no network to fetch one" in noticed[0]
+        (asked_for,) = planning.notices(settled, 300)
+        assert "network" not in asked_for
+
+
+def test_a_run_without_network_says_to_its_end_why_pico_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As large images, no network, and nothing cached."""
+    monkeypatch.setattr(auto.hub, "reachable", lambda: False)
+    monkeypatch.setattr(auto, "is_cached", lambda _row: False)
+    monkeypatch.setattr(pipeline, "_shorter_side", lambda _records: 300)
+    data = write_digit_folder(tmp_path / "large", classes=2, per_class=8)
+    settings = small(data, **{"backbone.spec": "auto", "method": "linear-probe"})
+    result = run(settings, tmp_path / "run")
+    why = "there was no network to fetch one"
+    assert any(why in notice for notice in result.notices)
+    assert why in write_report(result.run_folder).read_text()
+    again = run(settings, tmp_path / "run")  # finished: it says the same
+    assert again.notices == result.notices
 
 
 def test_a_run_is_found_again_though_the_choice_would_be_another(

@@ -23,11 +23,21 @@ TIMM: dict[str, tuple[str, dict[str, Any]]] = {
     "vit": ("vit_tiny_patch16_224", VIT),
     "deit": ("deit_tiny_distilled_patch16_224", VIT),
     "beit": ("beit_base_patch16_224", VIT),
-    "eva": ("eva02_tiny_patch14_224", VIT),
+    "eva": ("eva_giant_patch14_224", VIT),
+    "eva02": ("eva02_tiny_patch14_224", VIT),
+    "clip": ("vit_base_patch16_clip_224", VIT),
+    "dinov2": ("vit_small_patch14_reg4_dinov2", VIT),
+    "dinov3": ("vit_small_patch16_dinov3", VIT),
+    "siglip": ("vit_base_patch16_siglip_224", VIT),
+    "pe": ("vit_pe_core_tiny_patch16_384", VIT),
+    "relpos": ("vit_relpos_small_patch16_224", VIT),
     "swin": ("swin_tiny_patch4_window7_224", SWIN),
+    "swinv2": ("swinv2_tiny_window8_256", SWIN),
+    "swinv2_cr": ("swinv2_cr_tiny_224", SWIN),
 }
 HF = ("vit", "deit", "beit", "data2vec-vision", "dinov2", "dinov2_with_registers", "dinov3_vit",
-      "clip_vision_model", "siglip_vision_model", "swinv2", "vit_mae")  # fmt: skip
+      "clip_vision_model", "siglip_vision_model", "swinv2", "swin", "vit_mae", "vit_msn",
+      "ijepa")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -162,5 +162,5 @@ def test_files_and_functions_stay_small() -> None:
                 assert node.end_lineno is not None
                 assert node.end_lineno - node.lineno < 60, f"{path}: {node.name}"
                 arguments = [a.arg for a in (*node.args.args, *node.args.kwonlyargs)]
-                most = 10 if room(path) == "api" else 8  # the public calls take what commands take
+                most = 11 if room(path) == "api" else 8  # the public calls take what commands take
                 assert len([a for a in arguments if a != "self"]) <= most, f"{path}: {node.name}"

@@ -56,6 +56,7 @@ def train(
 def compare(
     data: str | Path,
     *,
+    root: str | Path | None = None,
     methods: Sequence[str] | None = None,
     backbones: Sequence[str] | None = None,
     seeds: int = 5,
@@ -69,7 +70,8 @@ def compare(
     """Compare methods on the same images, splits and seeds, at equal image passes or equal time.
 
     Args:
-        data: as for :func:`train`; the root of a set's name stands in ``settings`` (data.root).
+        data: as for :func:`train`.
+        root: where the set lies, if ``data`` is the name of one (``"cub200"``).
         methods: arms of :mod:`lacvit.arms`; by default linear-probe, cross-entropy, lacvit
             and joint-refit, the arm of :func:`train` by default (with equal passes, not its own).
         backbones: each makes a cell of its own.
@@ -96,7 +98,8 @@ def compare(
         budget=budget,
         pick=pick,
     )
-    return comparison.compare({**given, "data.path": str(data)}, request)
+    given |= {"data.path": str(data)} | ({} if root is None else {"data.root": str(root)})
+    return comparison.compare(given, request)
 
 
 def _set_by_hand(settings: RunSettings | str | Path | None) -> dict[str, object]:

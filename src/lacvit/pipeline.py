@@ -121,7 +121,7 @@ def train(
         progress.message(f"Going on with the run in {output}")
     if state == "resumed" or group is not None:  # processes may see other images than the first
         together(partial(_check_same_images, folder, splits), group)
-    said = _notices(settings, splits)
+    said = _notices(settings, splits, asked)
     folder.update_status(notices=said, method=settings.method)
     for text in (*planning.reading_of(backbone), *said):
         progress.message(text)
@@ -175,14 +175,17 @@ def _settle_backbone(settings: RunSettings, splits: Splits, progress: Progress) 
     return settled
 
 
-def choose_backbone(settings: RunSettings, progress: Progress, shared: Shared) -> str:
-    """What ``--backbone auto`` comes to for the images that the settings name, which are read.
+def choose_backbone(settings: RunSettings, progress: Progress, shared: Shared) -> dict[str, str]:
+    """What ``--backbone auto`` comes to for the images that the settings name: spec and words.
 
     Raises:
         InputError: as :func:`train`.
     """
-    splits = shared.splits(settings, progress)
-    return _settle_backbone(settings, splits, progress).backbone.spec
+    side = _shorter_side(shared.splits(settings, progress).train)
+    settled, said = planning.settle_backbone(settings, side)
+    words = " ".join([*said, *planning.notices(settled, side)])
+    progress.message(words)
+    return {"spec": settled.backbone.spec, "words": words}
 
 
 def _check_same_images(folder: RunFolder, splits: Splits) -> None:
@@ -194,8 +197,10 @@ def _check_same_images(folder: RunFolder, splits: Splits) -> None:
         )
 
 
-def _notices(settings: RunSettings, splits: Splits) -> list[str]:
-    said = [*splits.notices, *planning.notices(settings, _shorter_side(splits.train))]
+def _notices(settings: RunSettings, splits: Splits, asked: Mapping[str, object]) -> list[str]:
+    automatic = asked["backbone.spec"] == "auto"
+    side = _shorter_side(splits.train)
+    said = [*splits.notices, *planning.notices(settings, side, automatic=automatic)]
     if splits.held_out and not len(splits.test):
         said.append(
             "The held-out classes are not measured, since no image tests. Leave data.test_fraction "
@@ -224,7 +229,7 @@ def plan(settings: RunSettings, request: Request, progress: Progress) -> list[st
     output = output or planning.default_output(settings)
     backbone = load_chosen(settings)
     settings = settle(settings, backbone, splits, request, progress)
-    said = _notices(settings, splits)
+    said = _notices(settings, splits, asked)
     counts = ", ".join(f"{len(records)} {name}" for name, records in splits.items())
     return [
         f"Method: {settings.method}, backbone {settings.backbone.spec}, on {settings.device} "

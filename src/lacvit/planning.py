@@ -233,11 +233,15 @@ def _settle(settings: S, epochs: int, *, backbone: Backbone, lora: bool) -> S:
     return settings.model_copy(update=changes)
 
 
-def notices(settings: RunSettings, shorter_side: int) -> list[str]:
-    """What the user should know at the start, in the closing table and in the report."""
-    if settings.backbone.spec == "pico" and shorter_side > auto.LARGE_IMAGES:
-        return [f"The images are {shorter_side} pixels and more. {pico.NOTICE}"]
-    return []
+def notices(settings: RunSettings, shorter_side: int, *, automatic: bool = False) -> list[str]:
+    """What the user should know at the start, in the closing table and in the report.
+
+    ``automatic``: ``--backbone auto`` came to the backbone that the settings name.
+    """
+    if settings.backbone.spec != "pico" or shorter_side <= auto.LARGE_IMAGES:
+        return []
+    why = f"{auto.NOTHING_BETTER} " if automatic else ""
+    return [f"The images are {shorter_side} pixels and more. {why}{pico.NOTICE}"]
 
 
 def reading_of(backbone: Backbone) -> list[str]:

@@ -6,17 +6,20 @@ from pathlib import Path
 
 import pytest
 
+import lacvit
 from digit_folders import write_split_folder
 from lacvit import evaluate, load, pipeline
 from lacvit.arms import DEFAULT_ARM
 from lacvit.comparison import Request, compare
 from lacvit.comparison.identity import check_same_settings
 from lacvit.comparison.plan import plan_runs
+from lacvit.comparison.tables import as_markdown
 from lacvit.errors import InputError, RunStopped
 from lacvit.neighbour_head import NeighbourHead
 from lacvit.planning import request_of
 from lacvit.report import write_report
 from lacvit.run_folder import begin
+from set_trees import write_oxford_pets
 
 GIVEN = {"contrastive.epochs": 1, "precision": "fp32", "workers": 1}
 
@@ -112,7 +115,9 @@ def test_a_folder_of_something_else_is_refused(digits: Path, tmp_path: Path) -> 
 def test_auto_is_one_backbone_for_every_method(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen, trained = iter(["pico", "another"]), []
+    words = "Backbone: pico, chosen because the images are small."
+    chosen = iter([{"spec": "pico", "words": words}, {"spec": "another", "words": "no"}])
+    trained = []
 
     real = pipeline.train
 
@@ -129,7 +134,22 @@ def test_auto_is_one_backbone_for_every_method(
         with pytest.raises(RunStopped):
             compare({**GIVEN, "data.path": str(digits)}, request)
     assert trained == ["pico", "pico", "pico"], "the second time as the first"
-    assert json.loads((request.output / "comparison.json").read_text())["auto"] == "pico"
+    kept = json.loads((request.output / "comparison.json").read_text())
+    assert kept["auto"] == {"spec": "pico", "words": words}
+    assert words in as_markdown(kept)
+    assert words in (request.output / "comparison.html").read_text()
+
+
+def test_a_set_by_name_is_compared_from_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_oxford_pets(tmp_path)
+    monkeypatch.chdir(tmp_path)  # the folder of a comparison is named after the set
+    found = lacvit.compare(
+        "oxford-pets", root=tmp_path, methods=["linear-probe", "knn"], backbones=["pico"], seeds=1
+    )
+    assert found.folder == Path("comparisons/oxford-pets")
+    assert found.figures["cells"][0]["images"] == 6
 
 
 def test_data_that_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -12,6 +12,10 @@ from lacvit.backbones import hub
 
 LARGE_IMAGES = 64  # pixels of the shorter side: up to here pico's 32 lose little
 PICO = "pico"
+NOTHING_BETTER = (
+    "pico serves because no better encoder that trains here is on this machine, and there was no "
+    "network to fetch one."
+)
 
 
 @dataclass(frozen=True)

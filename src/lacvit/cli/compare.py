@@ -229,6 +229,8 @@ def _tell(comparison: Any, request: Any, *, quiet: bool) -> None:
         print(f"Test images were seen in training. {copies['words']}")
     if quiet and (failed := comparison.figures["failed"]):
         print(f"Left out, because they diverged: {', '.join(one['folder'] for one in failed)}")
+    if "auto" in comparison.figures:
+        print(comparison.figures["auto"]["words"])
     if "trials" in comparison.figures:
         print(comparison.figures["trials"]["words"])
     if request.pick:

@@ -214,7 +214,7 @@ def _settle(
     chosen = earlier.get(AUTO)
     if chosen is None:
         chosen = pipeline.choose_backbone(make_settings(recipe=given), progress, shared)
-    names = dict.fromkeys(chosen if name == AUTO else name for name in request.backbones)
+    names = dict.fromkeys(chosen["spec"] if name == AUTO else name for name in request.backbones)
     return replace(request, backbones=tuple(names), chosen=chosen)
 
 

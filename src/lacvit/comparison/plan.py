@@ -23,7 +23,7 @@ class Request:
     shots: tuple[int | None, ...] = (None,)  # images a class; None takes all there are
     seeds: int = 5
     margin: float = 0.01  # methods closer than this share of the images count as equal
-    chosen: str | None = None  # what "auto" among the backbones came to
+    chosen: Mapping[str, str] | None = None  # what "auto" among the backbones came to, and why
     folds: int | None = None  # of tiny data: a seed is then a repeat, and has so many runs
     trials: int = 0  # settings tried for every method and cell, by validation alone
     budget: str = "equal-images"  # or "equal-time"

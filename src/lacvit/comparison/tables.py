@@ -92,6 +92,8 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
             f"the pair alone.",
             "",
         ]
+    if chosen := comparison.get("auto"):
+        lines += [chosen["words"], ""]
     if features := comparison.get("features"):
         lines += [features, ""]
     lines += [comparison["covers"], ""]
