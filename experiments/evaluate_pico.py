@@ -234,11 +234,7 @@ def _mae_encoder(path: Path, weights: dict[str, torch.Tensor]) -> VisionTransfor
     """As the MAE authors fine-tune: patch tokens averaged, then a layer norm of its own."""
     shape = _mae_shape(path)
     model = VisionTransformer(
-        img_size=shape.img_size,
-        patch_size=shape.patch_size,
-        embed_dim=shape.embed_dim,
-        depth=shape.depth,
-        num_heads=shape.num_heads,
+        **shape.arguments(),
         num_classes=0,
         class_token=True,
         global_pool="avg",

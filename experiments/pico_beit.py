@@ -29,11 +29,7 @@ class MaskedBeit(nn.Module):
         self.mask = mask
         self.patch = shape.patch_size
         self.encoder = Beit(
-            img_size=shape.img_size,
-            patch_size=shape.patch_size,
-            embed_dim=shape.embed_dim,
-            depth=shape.depth,
-            num_heads=shape.num_heads,
+            **shape.arguments(),
             num_classes=0,
             use_abs_pos_emb=False,
             use_shared_rel_pos_bias=True,

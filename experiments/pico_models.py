@@ -5,7 +5,7 @@ Shape letters: B images, P patches, K patches kept (visible), D width, E decoder
 """
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
@@ -33,6 +33,10 @@ class Shape:
     patch_size: int = 8
     stem: bool = False
 
+    def arguments(self) -> dict[str, int]:
+        """As timm names them; the stem is put in afterwards."""
+        return {key: value for key, value in asdict(self).items() if key != "stem"}
+
 
 class ConvolutionalStem(nn.Module):
     """Three 3 x 3 convolutions of stride 2 instead of one 8 x 8 patch projection."""
@@ -52,11 +56,7 @@ class ConvolutionalStem(nn.Module):
 def build_classifier(shape: Shape, classes: int) -> VisionTransformer:
     """Tokens averaged, no class token, a linear head: timm's own keys throughout."""
     model = VisionTransformer(
-        img_size=shape.img_size,
-        patch_size=shape.patch_size,
-        embed_dim=shape.embed_dim,
-        depth=shape.depth,
-        num_heads=shape.num_heads,
+        **shape.arguments(),
         num_classes=classes,
         class_token=False,
         global_pool="avg",
@@ -90,11 +90,7 @@ class MaskedAutoencoder(VisionTransformer):
 
     def __init__(self, shape: Shape, decoder_dim: int, decoder_depth: int, mask: float) -> None:
         super().__init__(
-            img_size=shape.img_size,
-            patch_size=shape.patch_size,
-            embed_dim=shape.embed_dim,
-            depth=shape.depth,
-            num_heads=shape.num_heads,
+            **shape.arguments(),
             num_classes=0,
             class_token=True,
             global_pool="token",

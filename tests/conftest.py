@@ -10,6 +10,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_CACHE"] = str(Path(tempfile.gettempdir()) / "lacvit-tests-have-no-hub-cache")
 
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs without their page: reports have tests of their own, elsewhere they only cost time."""
+    from lacvit import pipeline
+
+    monkeypatch.setattr(pipeline, "write_report", lambda folder: folder / "report.html")

@@ -40,10 +40,7 @@ HF = ("vit", "deit", "beit", "data2vec-vision", "dinov2", "dinov2_with_registers
       "ijepa")  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports have tests of their own; here they only cost time."""
-    monkeypatch.setattr(pipeline, "write_report", lambda folder: folder / "report.html")
+pytestmark = pytest.mark.usefixtures("quick_reports")
 
 
 @pytest.fixture(scope="module")

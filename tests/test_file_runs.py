@@ -28,10 +28,7 @@ FAMILIES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports have tests of their own; here they only cost time."""
-    monkeypatch.setattr(pipeline, "write_report", lambda folder: folder / "report.html")
+pytestmark = pytest.mark.usefixtures("quick_reports")
 
 
 @pytest.fixture(scope="module")

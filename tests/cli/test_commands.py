@@ -8,15 +8,12 @@ from pathlib import Path
 import pytest
 
 from digit_folders import write_digit_folder, write_split_folder
-from lacvit import pipeline
 from lacvit.cli.main import main
 
 FAST = ["--backbone", "pico", "--method", "linear-probe", "--set", "precision=fp32"]
 
 
-@pytest.fixture(autouse=True)
-def quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "write_report", lambda folder: folder / "report.html")
+pytestmark = pytest.mark.usefixtures("quick_reports")
 
 
 @pytest.fixture(scope="module")
