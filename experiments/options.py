@@ -116,7 +116,7 @@ def per_block(
 
 
 def with_corners(backbone: Backbone, records: ImageRecords) -> np.ndarray:
-    """What ``evaluation.crops=corners`` reads."""
+    """What ``features.crops=corners`` reads."""
     batches = evaluation_batches(
         hold(records), backbone.input_spec, batch_size=250, device=torch.device("cpu")
     )

@@ -152,7 +152,9 @@ def test_an_unknown_key_names_the_nearest(key: str, nearest: str, source: str) -
 
 
 def test_a_key_like_no_other_is_refused_without_a_guess() -> None:
-    assert refusal(recipe={"zzz": 1}) == "There is no setting 'zzz'."
+    assert refusal(recipe={"zzz": 1}) == (
+        "There is no setting 'zzz'. Every one is listed by: lacvit settings"
+    )
 
 
 def test_all_faults_are_told_at_once() -> None:

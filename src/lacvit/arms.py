@@ -61,7 +61,7 @@ ARMS: dict[str, Arm] = {
         "tuned cross-entropy fine-tuning of the whole network, from a probe-initialised head",
         ("cross_entropy",),
     ),
-    # What the released code trains as its baseline (field notes in docs/method.md): SGD, one
+    # What the released code trains as its baseline (docs/paper-vs-here.md): SGD, one
     # view, crop and flip, a tenth of the image passes, a fresh head, no layer decay.
     "cross-entropy-paper": Arm(
         "the weak cross-entropy baseline that the paper's gain is measured against",

@@ -45,7 +45,10 @@ def compare(
     seeds: Annotated[int, typer.Option(help="Runs of each method.")] = 5,
     epochs: Annotated[
         int | None,
-        typer.Option(help="N epochs of two views, and as many images for cross-entropy."),
+        typer.Option(
+            help="N epochs of two views, and as many images for cross-entropy [default: 100]",
+            show_default=False,
+        ),
     ] = None,
     trials: Annotated[
         int,
@@ -76,7 +79,11 @@ def compare(
     recipe: Annotated[Path | None, typer.Option(help="TOML file of settings for all runs.")] = None,
     assign: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any setting; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="SECTION.KEY=VALUE",
+            help="Any setting (lacvit settings lists them); may be repeated.",
+        ),
     ] = None,
     fail_below: Annotated[
         float | None,
@@ -97,9 +104,11 @@ def compare(
     once a run, at its end, and chooses nothing. A comparison that was stopped goes on by the same
     command, and a run that has ended is never repeated.
 
-    Every head is fitted on training images alone, and reads whole images. Where no method is
-    named, lacvit train adds the validation images, and to small encoders shows corners too:
-    --set head.fit_on=all and --set features.crops=corners do so here, for each method that can.
+    joint-refit here is not all that lacvit train does where no method is named. Here every
+    method has 100 epochs, the same rule for its rate, and a head fitted on training images alone
+    that reads whole images. There it has 25 to 60 epochs, twice the rate for encoders pretrained
+    without labels, and a head fitted on validation images too, which at 32 pixels reads corners.
+    --set head.fit_on=all and --set features.crops=corners give every method here such a head.
 
     Several sets: lacvit compare photos/ cub200 --root sets/ ends in one table of them all.
 

@@ -23,12 +23,14 @@ COMMANDS = {
     "compare": "Find out which method is best on your own images.",
     "check": "Say what lacvit understands of labelled images.",
     "report": "Make the report of a run again.",
+    "settings": "List every setting, with its default and what it does.",
     "backbones": "List the backbones that can be named, or inspect a checkpoint.",
 }
 ALONE = {"demo", "compare"}
 HELP = (
     "Train a pretrained vision transformer on a folder of labelled images by label-aware "
-    "contrast (LaCViT), beside honest baselines, and get one report and one model.\n\n"
+    "contrast (LaCViT): train makes one model and its report; compare runs methods and their "
+    "baselines side by side, and says which is better.\n\n"
     "Start with: lacvit demo. Then, on your own images (one folder a class): "
     "lacvit train photos/"
 )

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lacvit.arms import ARMS, DEFAULT_ARM, automatic_arm
-from lacvit.config import describe, make_settings, parse_assignment, read_recipe
+from lacvit.config import default_of, describe, make_settings, parse_assignment, read_recipe
 from lacvit.errors import InputError
 
 METHODS = f"auto: {DEFAULT_ARM}, with settings for the number of images and the encoder; "
@@ -17,8 +17,10 @@ METHODS += "; ".join(f"{name}: {arm.summary}" for name, arm in ARMS.items())
 
 
 def _option(key: str, *names: str, text: str | None = None) -> Any:
-    """An option whose help is the description of the setting it stands for."""
-    return typer.Option(*names, help=text or f"{describe(key)} ({key})", show_default=False)
+    """An option whose help is the description of the setting it stands for, and its default."""
+    default = default_of(key)
+    shown = "" if default is None else f" [default: {default}]"
+    return typer.Option(*names, help=text or f"{describe(key)} ({key}){shown}", show_default=False)
 
 
 def train(
@@ -40,7 +42,7 @@ def train(
     ] = None,
     backbone: Annotated[str | None, _option("backbone.spec", "--backbone")] = None,
     method: Annotated[
-        str | None, _option("method", "--method", text=f"What to train. {METHODS}.")
+        str | None, _option("method", "--method", text=f"What to train. {METHODS} [default: auto]")
     ] = None,
     recipe: Annotated[
         Path | None, typer.Option(help="TOML file of settings, such as another run's settings.toml")
@@ -51,20 +53,41 @@ def train(
             "contrastive.epochs",
             "--epochs",
             text="Passes of the encoder's training: N epochs of all views with lacvit, and as "
-            "many images for cross-entropy [default: 100; auto: 25 to 60 by the number of images]",
+            "many images for cross-entropy [default: with --method 100, without 25 to 60 by the "
+            "number of images]",
         ),
     ] = None,
     head_epochs: Annotated[int | None, _option("head.epochs", "--head-epochs")] = None,
     batch_size: Annotated[
-        int | None, _option("contrastive.batch_size", "--batch-size", text="Images a step [128]")
+        int | None,
+        _option("contrastive.batch_size", "--batch-size", text="Images a step [default: 128]"),
     ] = None,
     lr: Annotated[
-        float | None, _option("contrastive.lr", "--lr", text="Peak rate of the encoder's stage")
+        float | None,
+        _option(
+            "contrastive.lr",
+            "--lr",
+            text="Peak rate of the encoder's stage [default: 0.128 / embedding width; without "
+            "--method twice that for encoders pretrained without labels]",
+        ),
     ] = None,
     temperature: Annotated[
-        float | None, _option("contrastive.temperature", "--temperature")
+        float | None,
+        _option(
+            "contrastive.temperature",
+            "--temperature",
+            text="Divides the cosines of the stage that contrasts; lower looks harder at near "
+            "neighbours [default: 0.1]",
+        ),
     ] = None,
-    loss: Annotated[str | None, _option("contrastive.loss", "--loss")] = None,
+    loss: Annotated[
+        str | None,
+        _option(
+            "contrastive.loss",
+            "--loss",
+            text="Of the stage that contrasts: supcon, simclr, npair or sincere [default: supcon]",
+        ),
+    ] = None,
     image_size: Annotated[int | None, _option("backbone.image_size", "--image-size")] = None,
     trainable: Annotated[str | None, _option("backbone.trainable", "--trainable")] = None,
     seed: Annotated[int | None, _option("seed", "--seed")] = None,
@@ -82,7 +105,12 @@ def train(
     workers: Annotated[int | None, _option("workers", "--workers")] = None,
     assign: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any setting; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="SECTION.KEY=VALUE",
+            help="Any setting (lacvit settings lists them); may be repeated. Without --method, "
+            "one of contrastive.* other than its epochs makes the method lacvit.",
+        ),
     ] = None,
     max_time: Annotated[
         str | None, typer.Option(help="Shorten the schedule to end within 90s, 45m or 2h.")

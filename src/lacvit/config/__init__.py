@@ -23,6 +23,7 @@ from lacvit.config.settings import (
 )
 from lacvit.config.sources import (
     all_keys,
+    default_of,
     describe,
     flatten,
     has_effect,
@@ -46,6 +47,7 @@ __all__ = [
     "Settings",
     "ViewSettings",
     "all_keys",
+    "default_of",
     "describe",
     "flatten",
     "has_effect",

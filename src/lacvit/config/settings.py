@@ -207,7 +207,7 @@ class HeadSettings(Settings):
     )
     fit_on: Literal["auto", "train", "all"] = Field(
         "auto",
-        description="images of the last fit; all: validation too; auto: train, or the default's",
+        description="images of the last fit; all: validation too; auto: train, or all by default",
     )
     epochs: Count | Auto = Field(
         "auto", description="iterations at most (exact, auto 1000) or epochs (sgd, auto 100)"
@@ -226,7 +226,7 @@ class FeatureSettings(Settings):
 
     crops: Literal["auto", "whole", "corners"] = Field(
         "auto",
-        description="whole images, or the mean over one and its corners; auto: whole, or default's",
+        description="whole images, or means over each and its corners; auto: whole, or default's",
     )
 
 

@@ -43,6 +43,11 @@ def describe(key: str) -> str:
     return all_keys()[key]
 
 
+def default_of(key: str) -> object:
+    """What a dotted setting is where nothing sets it; None where it then has no value."""
+    return flatten(RunSettings().model_dump(mode="json"))[key]
+
+
 def read_recipe(path: Path) -> dict[str, object]:
     """A recipe's settings as dotted keys.
 
@@ -115,7 +120,8 @@ def make_settings(
         if flags[key] != assigned[key]
     ]
     faults += [
-        f"There is no setting {key!r}.{_nearest(key, known)}"
+        f"There is no setting {key!r}."
+        f"{_nearest(key, known) or ' Every one is listed by: lacvit settings'}"
         for key in recipe | assigned
         if key not in known
     ]
