@@ -3,6 +3,7 @@
 import pytest
 
 from lacvit.arms import ARMS, DEFAULT_ARM, automatic_arm, find_arm
+from lacvit.config import make_settings
 from lacvit.errors import InputError
 
 STAGES = {
@@ -60,3 +61,10 @@ def test_another_name_is_refused_with_all_names() -> None:
 )
 def test_who_sets_the_contrastive_stage_means_lacvit(keys: tuple[str, ...], name: str) -> None:
     assert automatic_arm(keys) == name
+
+
+def test_knn_reads_each_image_once_whatever_a_recipe_says() -> None:
+    """The paper's recipes have a head that reads live images, which is not followed."""
+    recipe = {"head.solver": "sgd", "head.features": "live", "method": "knn"}
+    head = make_settings(recipe=recipe).head
+    assert (head.solver, head.features) == ("knn", "cached")

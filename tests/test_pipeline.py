@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 import lacvit
 from digit_folders import write_digit_folder, write_split_folder
-from lacvit import pipeline, planning
+from lacvit import pipeline, planning, staging
 from lacvit.arms import ARMS
 from lacvit.backbones import load_backbone
 from lacvit.config import RunSettings, flatten, make_settings
@@ -328,6 +328,107 @@ def test_max_time_shortens_the_schedule(digits: Path, tmp_path: Path) -> None:
 def test_default_output(changes: dict[str, object], name: str) -> None:
     settings = make_settings(recipe={"data.path": "some/pets", **changes})
     assert planning.default_output(settings) == Path("runs") / name
+
+
+def test_a_dot_in_a_folders_name_is_part_of_it(tmp_path: Path) -> None:
+    """Runs from a tagged model of timm end in ``...augreg_in21k-s0``."""
+    for name in ("photos.v1", "vit.augreg-s0", "vit.augreg-s1"):
+        (tmp_path / name).mkdir()
+    data = {"data.path": str(tmp_path / "photos.v1")}
+    outputs = [
+        planning.default_output(make_settings(recipe={**data, "backbone.spec": f"run:{folder}"}))
+        for folder in (tmp_path / "vit.augreg-s0", tmp_path / "vit.augreg-s1")
+    ]
+    assert [path.name for path in outputs] == [
+        f"photos.v1-joint-refit-vit.augreg-s{seed}-s0" for seed in (0, 1)
+    ]
+
+
+def test_an_earlier_run_is_found_from_home(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No shell expands the ``~`` of ``run:~/first``."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run(small(digits, "linear-probe"), tmp_path / "first")
+    settings = small(digits, "linear-probe", **{"backbone.spec": "run:~/first"})
+    run(settings, tmp_path / "second")
+    kept = tomllib.loads((tmp_path / "second/settings.toml").read_text())
+    assert kept["backbone"]["spec"] == f"run:{tmp_path / 'first'}"
+
+
+def stopped(digits: Path, folder: Path) -> RunSettings:
+    """A run that was killed in its second epoch."""
+    settings = small(digits)
+    with pytest.raises(Killed):
+        pipeline.train(settings, pipeline.Request(output=folder), progress=KillAt("contrastive", 1))
+    return settings
+
+
+def change(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_a_run_goes_on_where_its_device_is_not(digits: Path, tmp_path: Path) -> None:
+    settings = stopped(digits, tmp_path / "run")
+    kept = tmp_path / "run/settings.toml"
+    kept.write_text(kept.read_text().replace('device = "cpu"', 'device = "cuda:7"'))
+    result = run(settings, tmp_path / "run")
+    assert result.images
+
+
+def test_a_run_of_an_earlier_version_goes_on(digits: Path, tmp_path: Path) -> None:
+    """A setting that it had not yet was at its default."""
+    settings = stopped(digits, tmp_path / "run")
+    status = tmp_path / "run/status.json"
+    request = json.loads(status.read_text())["request"]
+    change(status, request={k: v for k, v in request.items() if k != "features.crops"})
+    assert run(settings, tmp_path / "run").images
+    other = small(digits, **{"features.crops": "corners"})
+    change(status, request={k: v for k, v in request.items() if k != "features.crops"})
+    with pytest.raises(InputError, match=r"features\.crops is 'auto' there, 'corners' here"):
+        run(other, tmp_path / "run")
+
+
+def test_the_seconds_of_all_starts_count(digits: Path, tmp_path: Path) -> None:
+    settings = stopped(digits, tmp_path / "run")
+    status = tmp_path / "run/status.json"
+    assert json.loads(status.read_text())["seconds"] > 0
+    change(status, seconds=1000.0)
+    run(settings, tmp_path / "run")
+    assert 1000 < json.loads(status.read_text())["seconds"] < 1100
+
+
+@pytest.mark.parametrize("stage", ["contrastive", "head"])
+def test_the_watcher_is_told_of_the_end_whatever_ends_it(
+    stage: str, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A live display hides the cursor until then."""
+    ends: list[str] = []
+
+    class Watcher(KillAt):
+        def end(self) -> None:
+            ends.append(self.stage)
+
+    def kill(*_: object, **__: object) -> None:
+        raise Killed
+
+    if stage == "head":
+        monkeypatch.setattr(staging, "fit_exact_head", kill)
+    with pytest.raises(Killed):
+        pipeline.train(
+            small(digits),
+            pipeline.Request(output=tmp_path / "run"),
+            progress=Watcher("contrastive" if stage == "contrastive" else "none", 1),
+        )
+    assert ends[-1] == stage
+
+
+def test_the_default_names_the_epochs_that_it_trains(digits: Path) -> None:
+    backbone = load_backbone("pico")
+    _, said = planning.settle_method(make_settings(recipe={}), backbone, 500)
+    assert any("25 epochs" in text for text in said)
+    _, said = planning.settle_method(make_settings(recipe={"joint.epochs": 7}), backbone, 500)
+    assert not any("25 epochs" in text for text in said)
 
 
 def test_python_interface(digits: Path, tmp_path: Path) -> None:

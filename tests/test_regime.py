@@ -1,10 +1,13 @@
 """`--method auto`: what is chosen for so many images and such an encoder, what the user keeps."""
 
+from pathlib import Path
+
 import pytest
 
 from lacvit import planning, regime
 from lacvit.backbones import load_backbone
 from lacvit.config import make_settings
+from lacvit.regime import pretraining_of
 
 
 @pytest.mark.parametrize(
@@ -90,3 +93,28 @@ def test_what_other_methods_do_anyway_is_a_request_of_its_own(key: str, value: o
     named = make_settings(flags={"method": "lacvit"})
     resolved = planning.resolve(named, load_backbone("pico"))
     assert getattr(getattr(resolved, key.split(".")[0]), key.split(".")[1]) == value
+
+
+@pytest.mark.parametrize(
+    ("spec", "file_format", "kind"),
+    [
+        ("run:/home/me/runs/dinosaurs-joint-refit-pico-s0", "timm", "unknown"),
+        ("run:/home/mimi/run", "mae", "none"),
+        ("file:/data/left_in/x.pth", "mae", "none"),
+        ("timm:vit_small_patch14_dinov2", "timm", "none"),
+        ("timm:vit_small_patch16_224.augreg_in21k", "timm", "labels"),
+        ("hf:facebook/data2vec-vision-base", "data2vec-vision", "none"),
+    ],
+)
+def test_the_name_of_a_place_says_nothing_of_the_pretraining(
+    spec: str, file_format: str, kind: str
+) -> None:
+    assert pretraining_of(spec, file_format) == kind
+
+
+def test_a_folder_that_is_there_is_a_place_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dinosaurs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert pretraining_of("timm:dinosaurs", "timm") == "unknown"

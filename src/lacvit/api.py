@@ -89,7 +89,7 @@ def compare(
     decided = ("method", "seed", "backbone.spec", "data.shots")
     given = {key: value for key, value in _set_by_hand(settings).items() if key not in decided}
     request = comparison.Request(
-        output=Path(output or Path("comparisons") / Path(data).resolve().stem),
+        output=Path(output or Path("comparisons") / planning.name_of(data)),
         methods=tuple(methods or COMPARED),
         backbones=tuple(backbones or ("auto",)),
         shots=tuple(shots or (None,)),

@@ -51,7 +51,7 @@ ARMS: dict[str, Arm] = {
     "knn": Arm(
         "the nearest training images vote, on the untouched backbone",
         ("head",),
-        fixed=MappingProxyType({"head.solver": "knn"}),
+        fixed=MappingProxyType({"head.solver": "knn", "head.features": "cached"}),
     ),
     "linear-probe": Arm(
         "a linear head on the untouched backbone",

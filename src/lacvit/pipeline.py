@@ -9,7 +9,6 @@ writes, and all read the images and train.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +22,7 @@ from lacvit.backbones import Backbone
 from lacvit.config import RunSettings
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits, split_manifest
-from lacvit.devices import faster_precision
+from lacvit.devices import faster_precision, find_device
 from lacvit.distributed import Group, from_main, rank_of, start, together
 from lacvit.errors import InputError
 from lacvit.forecast import describe as describe_forecast
@@ -34,34 +33,10 @@ from lacvit.report.page import write_report
 from lacvit.run_folder import RunFolder, begin, inspect, read_json
 from lacvit.shared import Shared
 from lacvit.staging import Run, load_chosen, train_stages
-from lacvit.training.logs import Progress, Silence
+from lacvit.training.logs import Progress, Silence, StatusProgress
 from lacvit.training.material import Compute, LabelledImages
 
 __all__ = ["Request", "TrainResult", "choose_backbone", "plan", "prepare", "settle", "train"]
-
-
-class StatusProgress:
-    """Keeps ``status.json`` at the epoch, and tells the real watcher everything."""
-
-    def __init__(self, folder: RunFolder, watcher: Progress) -> None:
-        self._folder, self._watcher = folder, watcher
-
-    def message(self, text: str) -> None:
-        self._watcher.message(text)
-
-    def begin(self, stage: str, *, epochs: int, done: int) -> None:
-        self._folder.update_status(stage=stage, epoch=done, epochs=epochs)
-        self._watcher.begin(stage, epochs=epochs, done=done)
-
-    def step(self, share: float) -> None:
-        self._watcher.step(share)
-
-    def epoch(self, epoch: int, scalars: Mapping[str, float]) -> None:
-        self._folder.update_status(epoch=epoch + 1)
-        self._watcher.epoch(epoch, scalars)
-
-    def end(self) -> None:
-        self._watcher.end()
 
 
 @dataclass(frozen=True)
@@ -95,7 +70,6 @@ def train(
     shared = shared or Shared()
     main = rank_of(group) == 0
     progress = progress if main and progress is not None else Silence()
-    started = time.monotonic()
     asked = planning.request_of(settings)
     output = from_main(lambda: request.output or planning.earlier_output(settings, asked), group)
     splits = None
@@ -103,7 +77,9 @@ def train(
         splits = together(partial(shared.splits, settings, progress), group)
         settings = from_main(partial(_settle_backbone, settings, splits, progress), group)
         output = planning.default_output(settings)
-    state = from_main(partial(inspect, output, asked, overwrite=request.overwrite), group)
+    state = from_main(
+        partial(inspect, output, asked, planning.DEFAULTS, overwrite=request.overwrite), group
+    )
     if state == "finished":
         return from_main(partial(_finished, output, request, progress), group)
     splits = splits or together(partial(shared.splits, settings, progress), group)
@@ -116,7 +92,7 @@ def train(
             partial(_begin, output, asked, settings, backbone, splits, request, progress), group
         )
     else:
-        settings = from_main(partial(_earlier_settings, folder), group)
+        settings = from_main(partial(_earlier_settings, folder, device), group)
         backbone = together(partial(load_chosen, settings), group)
         progress.message(f"Going on with the run in {output}")
     if state == "resumed" or group is not None:  # processes may see other images than the first
@@ -130,7 +106,7 @@ def train(
     heads = train_stages(run, backbone.to(run.compute.device))
     tested = request.test and len(splits.test) > 0
     result = (finish if tested else finish_on_validation)(run, backbone, heads, splits)
-    from_main(partial(_close, folder, request, started), group)
+    from_main(partial(_close, folder, request, watcher.seconds()), group)
     return result
 
 
@@ -157,12 +133,14 @@ def _begin(
     return settings
 
 
-def _earlier_settings(folder: RunFolder) -> RunSettings:
-    return RunSettings.model_validate(folder.resolved_settings())
+def _earlier_settings(folder: RunFolder, device: str) -> RunSettings:
+    """What a run was resolved to, on the device that there is now."""
+    earlier = RunSettings.model_validate(folder.resolved_settings())
+    return earlier.model_copy(update={"device": str(find_device(device))})
 
 
-def _close(folder: RunFolder, request: Request, started: float) -> None:
-    folder.update_status(stage="done", finished=True, seconds=round(time.monotonic() - started, 1))
+def _close(folder: RunFolder, request: Request, seconds: float) -> None:
+    folder.update_status(stage="done", finished=True, seconds=seconds)
     if request.report:
         write_report(folder.path)
 
@@ -223,7 +201,7 @@ def plan(settings: RunSettings, request: Request, progress: Progress) -> list[st
     asked = planning.request_of(settings)
     output = request.output or planning.earlier_output(settings, asked)
     if output is not None:
-        inspect(output, asked, overwrite=request.overwrite)
+        inspect(output, asked, planning.DEFAULTS, overwrite=request.overwrite)
     splits = read_splits(settings, progress)
     settings = _settle_backbone(settings, splits, progress)
     output = output or planning.default_output(settings)

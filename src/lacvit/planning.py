@@ -60,7 +60,7 @@ def earlier_output(settings: RunSettings, request: dict[str, object]) -> Path | 
     """
     if settings.backbone.spec != "auto":
         return default_output(settings)
-    data = Path(settings.data.path or "data").resolve().stem
+    data = name_of(settings.data.path or "data")
     pattern = f"{data}-{arm_of(settings)}-*-s{settings.seed}"
     asked = json.loads(json.dumps(request))
     for path in sorted(Path("runs").glob(pattern)):
@@ -82,18 +82,30 @@ def accelerator_gigabytes(device: str) -> float:
 
 def default_output(settings: RunSettings) -> Path:
     """``runs/<data>-<arm>-<backbone>-s<seed>``: the same command finds its run again."""
-    data = Path(settings.data.path or "data").resolve().stem
-    spec = settings.backbone.spec
+    data, backbone = name_of(settings.data.path or "data"), short_name(settings.backbone.spec)
+    return Path("runs") / f"{data}-{arm_of(settings)}-{backbone}-s{settings.seed}"
+
+
+def name_of(path: str | Path) -> str:
+    """What a data set or a model is called where it lies: a folder whole, a file without ending."""
+    place = Path(path).expanduser().resolve()
+    return place.name if place.is_dir() else place.stem
+
+
+def short_name(spec: str) -> str:
+    """A backbone's spec as part of a folder's name: of a file or folder its last part."""
     source, _, name = spec.partition(":")
-    place = Path(name.partition("?")[0])
-    short = place.stem if source in ("file", "run") or place.is_absolute() else spec
-    safe = re.sub(r"[^\w.-]+", "-", short)
-    return Path("runs") / f"{data}-{arm_of(settings)}-{safe}-s{settings.seed}"
+    place = Path(name.partition("?")[0]).expanduser()
+    short = name_of(place) if source in ("file", "run") or place.is_absolute() else spec
+    return re.sub(r"[^\w.-]+", "-", short)
 
 
 def request_of(settings: RunSettings) -> dict[str, object]:
     """What was asked for, as dotted settings without those that have no value."""
     return {k: v for k, v in flatten(settings.model_dump()).items() if v is not None}
+
+
+DEFAULTS = request_of(RunSettings())
 
 
 def settle_method(
@@ -110,7 +122,7 @@ def settle_method(
     choice = regime.choose(images, joint.batch_size, pretraining, backbone.input_spec.size)
     changes: dict[str, object] = {"method": DEFAULT_ARM}
     said: list[str] = []
-    if settings.contrastive.epochs == "auto":
+    if settings.contrastive.epochs == joint.epochs == "auto":
         changes["contrastive"] = settings.contrastive.model_copy(update={"epochs": choice.epochs})
         said.append(f"{choice.epochs} epochs for {images:,} training images")
     if joint.lr == "auto":
@@ -190,12 +202,13 @@ def anywhere(data: DataSettings) -> DataSettings:
 
 
 def _named_anywhere(spec: str) -> str:
-    """A backbone's name whose file or run folder is found from any folder."""
+    """A backbone's name whose file or folder is found from any folder."""
     source, colon, name = spec.partition(":")
-    if source not in ("file", "run"):
-        return spec
     path, question, options = name.partition("?")
-    return f"{source}{colon}{Path(path).resolve()}{question}{options}"
+    place = Path(path).expanduser()
+    if source not in ("file", "run") and not (name and place.is_dir()):
+        return spec
+    return f"{source}{colon}{place.resolve()}{question}{options}"
 
 
 def _encoder_epochs(settings: RunSettings, arm: str) -> dict[str, int]:

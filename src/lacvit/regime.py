@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Pretraining = Literal["labels", "none", "unknown"]
@@ -70,11 +71,14 @@ def choose(images: int, batch_size: int, pretraining: Pretraining, pixels: int) 
 
 def pretraining_of(spec: str, file_format: str) -> Pretraining:
     """What an encoder was pretrained with, as far as its name or its file's format tells."""
-    # A file's name and folder may say anything; its format says what was recognised in it.
-    text = (file_format if spec.startswith("file:") else spec).lower()
+    # The names of files and folders may say anything; the format says what was recognised in it.
+    source, _, name = spec.partition(":")
+    on_disk = source in ("file", "run") or bool(name and Path(name).expanduser().is_dir())
+    text = (file_format if on_disk else spec).lower()
     if any(mark in text for mark in WITH_LABELS):
         return "labels"
     if any(mark in text for mark in WITHOUT_LABELS):
         return "none"
-    known = spec == "pico" or spec.startswith("timm:") or file_format in ("deit", "npz")
+    published = source == "timm" and not on_disk
+    known = spec == "pico" or published or file_format in ("deit", "npz")
     return "labels" if known else "unknown"

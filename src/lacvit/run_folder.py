@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import tomli_w
@@ -217,7 +218,13 @@ class RunFolder:
 State = Literal["new", "resumed", "finished"]
 
 
-def inspect(path: Path, request: Mapping[str, object], *, overwrite: bool) -> State:
+def inspect(
+    path: Path,
+    request: Mapping[str, object],
+    defaults: Mapping[str, object] = MappingProxyType({}),
+    *,
+    overwrite: bool,
+) -> State:
     """What a folder means to a run, without touching it.
 
     ``request`` is what was asked for, as dotted settings before ``auto`` is resolved; a folder
@@ -248,10 +255,11 @@ def inspect(path: Path, request: Mapping[str, object], *, overwrite: bool) -> St
         )
     if overwrite:
         return "new"
-    earlier: dict[str, object] = status["request"]
-    if earlier != _as_read(request):
+    # A setting that an earlier version had not yet was at its default.
+    earlier, asked = (_as_read({**defaults, **words}) for words in (status["request"], request))
+    if earlier != asked:
         raise InputError(
-            f"{path} holds another run: {_differences(earlier, _as_read(request))}. "
+            f"{path} holds another run: {_differences(earlier, asked)}. "
             f"Choose another folder with --output, or replace it with --overwrite."
         )
     if not folder.environment.exists():

@@ -106,13 +106,7 @@ def _cross_entropy(run: Run, backbone: Backbone) -> Heads:
     head = _first_head(run, backbone, "cross_entropy", settings.head_init)
     views = _shown_views(run, backbone, 1, settings)
     stage = CrossEntropyStage(
-        backbone,
-        head,
-        run.train,
-        run.validation,
-        settings,
-        views,
-        run.compute,
+        backbone, head, run.train, run.validation, settings, views, run.compute
     )
     _train(run, stage, settings, int(settings.epochs))
     return Heads(head, head)
@@ -122,15 +116,7 @@ def _joint(run: Run, backbone: Backbone) -> Heads:
     settings = run.settings.joint
     head = _first_head(run, backbone, "joint", settings.head_init)
     views = _shown_views(run, backbone, run.settings.views.count, settings)
-    stage = JointStage(
-        backbone,
-        head,
-        run.train,
-        run.validation,
-        settings,
-        views,
-        run.compute,
-    )
+    stage = JointStage(backbone, head, run.train, run.validation, settings, views, run.compute)
     _train(run, stage, settings, int(settings.epochs))
     return Heads(head, head)
 
@@ -148,13 +134,18 @@ def _solved(run: Run, solved: ExactHead) -> nn.Linear:
 
 
 def _head(run: Run, backbone: Backbone) -> Heads:
-    solvers = {"exact": _exact_head, "sgd": _head_by_sgd, "knn": _neighbour_head}
-    return solvers[run.settings.head.solver](run, backbone)
+    if run.settings.head.solver == "sgd":
+        return _head_by_sgd(run, backbone)
+    solve = _neighbour_head if run.settings.head.solver == "knn" else _exact_head
+    run.progress.begin("head", epochs=1, done=0)
+    try:
+        return solve(run, backbone)
+    finally:
+        run.progress.end()
 
 
 def _exact_head(run: Run, backbone: Backbone) -> Heads:
     settings = run.settings.head
-    run.progress.begin("head", epochs=1, done=0)
     solved = solve_head(run, backbone, "head")
     judged = final = _solved(run, solved)
     if settings.fit_on == "all":
@@ -175,11 +166,9 @@ def _keep_tried(run: Run, tried: Sequence[dict[str, float]], best: dict[str, flo
     for index, row in enumerate(tried):
         folder.append_metrics({"epoch": index, **row, "chosen": row is best})
     run.progress.epoch(0, best)
-    run.progress.end()
 
 
 def _neighbour_head(run: Run, backbone: Backbone) -> Heads:
-    run.progress.begin("head", epochs=1, done=0)
     splits = run.encoded["head"] = _both(run, backbone, "head")
     found = from_main(lambda: choose_neighbours(*splits, classes=run.classes), run.compute.group)
     _keep_tried(run, found.tried, next(row for row in found.tried if row["k"] == found.k))

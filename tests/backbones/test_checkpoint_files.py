@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import save_file
 
 import original_files as files
+from lacvit.backbones import checkpoint_files
 from lacvit.backbones.checkpoint_files import read_checkpoint
-from lacvit.errors import InputError
+from lacvit.errors import InputError, RunStopped
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.zeros(1000)}
 
@@ -235,3 +236,18 @@ def test_a_protocol_that_cannot_be_read_safely_is_not_called_damage(tmp_path: Pa
     torch.save({"a": torch.zeros(2)}, path, pickle_protocol=4)
     with pytest.raises(InputError, match=r"a protocol above 2\). Save its tensors as safetensors"):
         read_checkpoint(path)
+
+
+def test_a_stop_while_a_file_is_read_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C is an exception like any other to the readers of damaged bytes."""
+
+    def stop(*_: object) -> None:
+        raise RunStopped("stopped by SIGINT")
+
+    path = tmp_path / "mae.pth"
+    torch.save({"model": {}}, path)
+    monkeypatch.setattr(checkpoint_files, "_read", stop)
+    with pytest.raises(RunStopped):
+        checkpoint_files.read_checkpoint(path)

@@ -146,3 +146,11 @@ def test_nothing_is_trained_before_every_set_was_found_sound(tmp_path: Path) -> 
     with pytest.raises(InputError, match="missing"):
         compare_several(GIVEN, request, [str(good), str(tmp_path / "missing")])
     assert not request.output.exists()
+
+
+def test_methods_that_a_set_has_not_yet_leave_no_mean() -> None:
+    """As where a method was added to a comparison, and the next set has not come to it."""
+    more = {"linear-probe": 0.5, "lacvit": 0.52, "knn": 0.4}
+    names, rows = accuracies([{**FIGURES[0], "cells": [cell("pico", more)]}, FIGURES[1]])
+    assert names[-1] == "knn"
+    assert rows[-1] == ["pets", "pico", "1,000", "70.0", "61.0", ""]

@@ -201,3 +201,14 @@ def test_natural_order():
 )
 def test_split_called(name, split):
     assert split_called(name) == split
+
+
+def test_a_name_that_is_no_text_is_refused_before_anything_is_written(tmp_path):
+    place = tmp_path / "photos" / "cats"
+    place.mkdir(parents=True)
+    try:
+        (place / os.fsdecode(b"caf\xe9.jpg")).touch()
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    with pytest.raises(InputError, match=r"caf.*is not in UTF-8. Rename it"):
+        read_class_folders(tmp_path / "photos")

@@ -107,7 +107,7 @@ def test_rows_of_one_name_in_two_splits_are_kept_apart(tmp_path: Path) -> None:
     write_parquet(tmp_path / "test.parquet", [0, 1], paths=["2.png", "9.png"], seed=1)
     found = take_inventory(tmp_path)
     assert [(f.kind, f.path, f.of) for f in found.faults[1:]] == [
-        ("duplicate-across-splits", "2.png", "2.png")
+        ("duplicate-across-splits", "test/2.png", "train/2.png")
     ]
 
 

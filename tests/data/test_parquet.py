@@ -214,3 +214,13 @@ def test_shards_of_different_classes_are_refused(tmp_path):
         f"{tmp_path / 'train-1.parquet'} names other classes in its schema than "
         f"train-0.parquet. Files of one split need one schema: make them again together."
     )
+
+
+def test_names_that_stand_in_several_splits_are_told_apart(tmp_path):
+    for seed, name in enumerate(["train", "validation", "test"]):
+        paths = ["0.png", "1.png", f"{name}.png"]
+        write_parquet(tmp_path / f"{name}.parquet", [0, 1, 0], paths=paths, seed=10 * seed)
+    by_split = read_parquet(tmp_path)
+    assert by_split["test"].paths == ("test/0.png", "test/1.png", "test.png")
+    named = [path for records in by_split.values() for path in records.paths]
+    assert len(set(named)) == len(named)

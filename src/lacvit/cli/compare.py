@@ -125,7 +125,8 @@ def compare(
     if not sets:
         raise InputError("No images are named: lacvit compare DATA, or data.path in the recipe.")
     folder = output or Path("comparisons")
-    from lacvit.comparison import Request, name_of
+    from lacvit.comparison import Request
+    from lacvit.planning import name_of
 
     request = Request(
         output=folder if output or len(sets) > 1 else folder / name_of(sets[0]),

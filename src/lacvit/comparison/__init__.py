@@ -6,7 +6,6 @@ from lacvit.comparison.several import (
     accuracies,
     compare_several,
     given_for_each,
-    name_of,
     requests_of,
     table_of,
 )
@@ -19,7 +18,6 @@ __all__ = [
     "compare",
     "compare_several",
     "given_for_each",
-    "name_of",
     "plan",
     "requests_of",
     "table_of",

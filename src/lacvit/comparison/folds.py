@@ -23,7 +23,7 @@ from lacvit.config import DataSettings, make_settings
 from lacvit.data.held_out import hold_out
 from lacvit.data.splits import fewest_images
 from lacvit.errors import InputError
-from lacvit.metrics.significance import MARGIN, PairedDifference, fold_difference
+from lacvit.metrics.significance import PairedDifference, fold_accuracy_interval, fold_difference
 from lacvit.reading import listed_images
 from lacvit.run_folder import read_json
 from lacvit.training.logs import Progress
@@ -202,10 +202,11 @@ def out_of_fold(answers: Sequence[RunAnswers], folds: int) -> str:
 def repeats_interval(
     correct_RN: NDArray[np.bool_], repeats: Sequence[RunAnswers], seeds: Sequence[int]
 ) -> tuple[float, float]:
-    """95 % interval of a method's accuracy, within 0 and 1, which a t interval does not know of."""
-    nothing = np.zeros_like(correct_RN)
-    low, high = compare_repeats(correct_RN, nothing, repeats, seeds, MARGIN).interval
-    return max(low, 0.0), min(high, 1.0)
+    """95 % interval of a method's accuracy, of what the runs say of their folds."""
+    first = repeats[0]
+    return fold_accuracy_interval(
+        correct_RN, folds_of(repeats, seeds), overlap=len(first.paths) / first.learned_from
+    )
 
 
 def compare_repeats(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import MappingProxyType
 from lacvit.arms import COMPARED, find_arm
 from lacvit.config import RunSettings, make_settings
 from lacvit.errors import InputError
+from lacvit.planning import short_name
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,5 @@ def _check_cells(request: Request) -> None:
 
 def folder_name(cell: Cell, method: str, which: str) -> str:
     """The name of a run's folder; ``which`` tells it from the others of its method."""
-    source, _, name = cell.backbone.partition(":")
-    short = Path(name.partition("?")[0]).stem if source in ("file", "run") else cell.backbone
     shots = "" if cell.shots is None else f"-{cell.shots}shots"
-    return re.sub(r"[^\w.-]+", "-", f"{method}-{short}{shots}-{which}")
+    return f"{method}-{short_name(cell.backbone)}{shots}-{which}"

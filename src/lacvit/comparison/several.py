@@ -16,6 +16,7 @@ from lacvit.comparison.plan import Request
 from lacvit.comparison.tables import difference_row, latex_row, markdown_table, unfinished
 from lacvit.data.named_sets import names_a_set
 from lacvit.errors import InputError
+from lacvit.planning import name_of
 from lacvit.run_folder import write_text
 from lacvit.training.logs import Progress, Silence
 
@@ -109,12 +110,6 @@ def given_for_each(
     }
 
 
-def name_of(path: str) -> str:
-    """What a data set's folder is called."""
-    place = Path(path).resolve()
-    return place.name if place.is_dir() else place.stem
-
-
 def as_csv(figures: Sequence[Mapping[str, Any]]) -> str:
     """A line for each method in each setting of each set; ``seeds`` are repeats of folds."""
     buffer = io.StringIO()
@@ -176,7 +171,8 @@ def as_latex(figures: Sequence[Mapping[str, Any]]) -> str:
 def accuracies(figures: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Column names and rows: a setting a row, a method a column, in per cent.
 
-    A last row has the means over the settings, where every comparison is complete.
+    A last row has the means over the settings, where every comparison is complete and has the
+    same methods.
     """
     found = [
         (comparison, cell, {one["method"]: 100 * one["accuracy"] for one in cell["methods"]})
@@ -192,7 +188,8 @@ def accuracies(figures: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[li
         ]
         for comparison, cell, by_method in found
     ]
-    if len(found) > 1 and all(comparison["complete"] for comparison in figures):
+    whole = all(comparison["complete"] for comparison in figures)
+    if len(found) > 1 and whole and all(len(by_method) == len(methods) for *_, by_method in found):
         means = [fmean(by_method[m] for *_, by_method in found) for m in methods]
         rows.append(["mean", "", "", *(f"{mean:.1f}" for mean in means)])
     return ["data", "setting", "images", *methods], rows

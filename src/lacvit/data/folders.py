@@ -109,8 +109,20 @@ def _records(folder: Path, classes: dict[str, list[str]], below: str = "") -> Im
 
 
 def images_below(folder: Path) -> Iterator[str]:
-    """Candidates at any depth, as paths relative to ``folder``; links to folders are followed."""
-    return _below(folder, frozenset())
+    """Candidates at any depth, as paths relative to ``folder``; links to folders are followed.
+
+    Raises:
+        InputError: a name that is no text: no file of a run could hold it.
+    """
+    for path in _below(folder, frozenset()):
+        try:
+            f"{folder}/{path}".encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"the name of {f'{folder}/{path}'!a} is not in UTF-8. Rename it, or the "
+                f"folder that is so called (convmv does so for many)."
+            ) from error
+        yield path
 
 
 def _below(folder: Path, above: frozenset[str]) -> Iterator[str]:

@@ -46,7 +46,8 @@ def read_parquet(path: Path) -> dict[str, ImageRecords]:
     """Read one file as ``{"all": ...}``, a folder of files by split.
 
     In a folder, ``train.parquet`` and ``train-00000-of-00002.parquet`` belong to ``train``;
-    a folder whose files name no split is one set, ``"all"``.
+    a folder whose files name no split is one set, ``"all"``. A name that rows of several splits
+    have gets its split in front: what images are called tells which are which.
 
     Raises:
         InputError: no Parquet, no column of images or labels, an unlabelled row.
@@ -66,7 +67,7 @@ def read_parquet(path: Path) -> dict[str, ImageRecords]:
         )
     for file in files:
         by_split.setdefault(_split_of(file) or "", []).append(file)
-    return {split: _read_files(by_split[split]) for split in SPLIT_NAMES if split in by_split}
+    return _told_apart({s: _read_files(by_split[s]) for s in SPLIT_NAMES if s in by_split})
 
 
 def parquet_files(folder: Path) -> list[Path]:
@@ -254,6 +255,17 @@ def _labels(
     names = names or tuple(sorted(set(texts), key=natural_order))
     position = {name: i for i, name in enumerate(names)}
     return np.array([position[text] for text in texts], dtype=np.int64), names
+
+
+def _told_apart(by_split: dict[str, ImageRecords]) -> dict[str, ImageRecords]:
+    times = Counter(path for records in by_split.values() for path in records.paths)
+    return {
+        split: replace(
+            records,
+            paths=tuple(f"{split}/{p}" if times[p] > 1 else p for p in records.paths),
+        )
+        for split, records in by_split.items()
+    }
 
 
 def _unique(paths: Sequence[str]) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from lacvit.errors import InputError
+
 Floats = NDArray[np.float64]
 Range = tuple[float, float]
 
@@ -106,3 +108,18 @@ def detectable_difference(sample: Floats, bootstrap_error: float, overlap: float
 def wider(choices: dict[str, Range]) -> tuple[Range, str]:
     name = max(choices, key=lambda key: choices[key][1] - choices[key][0])
     return choices[name], name
+
+
+def by_fold(
+    values_RN: Floats, fold_RN: NDArray[np.integer], overlap: float | None
+) -> tuple[Floats, float]:
+    """The mean of every fold of every repeat, (J,), and ``n_test / n_train``."""
+    folds = int(fold_RN.max()) + 1
+    if fold_RN.shape != values_RN.shape or folds < 2:
+        raise InputError(
+            f"folds have shape {fold_RN.shape} and {folds} fold; expected {values_RN.shape} "
+            "with at least 2 folds."
+        )
+    rows = zip(values_RN, fold_RN, strict=True)
+    by_fold_J = np.array([row[fold == k].mean() for row, fold in rows for k in range(folds)])
+    return by_fold_J, 1 / (folds - 1) if overlap is None else overlap

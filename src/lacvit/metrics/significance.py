@@ -25,6 +25,7 @@ from lacvit.metrics._intervals import (
     Floats,
     Range,
     bootstrap,
+    by_fold,
     detectable_difference,
     draws_p,
     negated,
@@ -177,18 +178,10 @@ def fold_difference(
         InputError: shapes that differ, fewer than two folds.
     """
     difference_RN = _difference(correct_a_RN, correct_b_RN)
-    folds = int(fold_RN.max()) + 1
-    if fold_RN.shape != difference_RN.shape or folds < 2:
-        raise InputError(
-            f"folds have shape {fold_RN.shape} and {folds} fold; expected {difference_RN.shape} "
-            "with at least 2 folds."
-        )
-    rows = zip(difference_RN, fold_RN, strict=True)
-    by_fold_J = np.array([row[fold == k].mean() for row, fold in rows for k in range(folds)])
+    by_fold_J, overlap = by_fold(difference_RN, fold_RN, overlap)
     of_images, _ = bootstrap(
         difference_RN, one_for_each(difference_RN), resamples, np.random.default_rng(seed)
     )
-    overlap = 1 / (folds - 1) if overlap is None else overlap
     return _judged(
         correct_a_RN,
         correct_b_RN,
@@ -214,6 +207,29 @@ def accuracy_interval(correct_SN: Bools, *, resamples: int = RESAMPLES, seed: in
         correct_SN.astype(np.float64), RIGHT_AND_WRONG, resamples, np.random.default_rng(seed)
     )
     return percentiles(of_both, LEVEL)
+
+
+def fold_accuracy_interval(
+    correct_RN: Bools,
+    fold_RN: NDArray[np.integer],
+    *,
+    overlap: float | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Range:
+    """95 % interval of one method's accuracy over repeats of folds, within 0 and 1.
+
+    The wider of the corrected t of `fold_difference` and the bootstrap of the images, with the two
+    made-up images of `accuracy_interval`.
+    """
+    right_RN = correct_RN.astype(np.float64)
+    by_fold_J, overlap = by_fold(right_RN, fold_RN, overlap)
+    of_images, _ = bootstrap(right_RN, RIGHT_AND_WRONG, resamples, np.random.default_rng(seed))
+    (low, high), _ = wider(
+        {"corrected_t": t_interval(by_fold_J, LEVEL, overlap),
+         "image_bootstrap": percentiles(of_images, LEVEL)}
+    )  # fmt: skip
+    return max(low, 0.0), min(high, 1.0)
 
 
 def _judged(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol, Self
 
-from lacvit.run_folder import StageFolder
+from lacvit.run_folder import RunFolder, StageFolder
 
 
 class Progress(Protocol):
@@ -45,6 +46,37 @@ class Silence:
 
     def end(self) -> None:
         pass
+
+
+class StatusProgress:
+    """Keeps ``status.json`` at the epoch, and tells the real watcher everything.
+
+    Its seconds are those of every start of the run, up to the last epoch that was kept.
+    """
+
+    def __init__(self, folder: RunFolder, watcher: Progress) -> None:
+        self._folder, self._watcher = folder, watcher
+        self._started = time.monotonic() - float(folder.status().get("seconds", 0.0))
+
+    def seconds(self) -> float:
+        return round(time.monotonic() - self._started, 1)
+
+    def message(self, text: str) -> None:
+        self._watcher.message(text)
+
+    def begin(self, stage: str, *, epochs: int, done: int) -> None:
+        self._folder.update_status(stage=stage, epoch=done, epochs=epochs)
+        self._watcher.begin(stage, epochs=epochs, done=done)
+
+    def step(self, share: float) -> None:
+        self._watcher.step(share)
+
+    def epoch(self, epoch: int, scalars: Mapping[str, float]) -> None:
+        self._folder.update_status(epoch=epoch + 1, seconds=self.seconds())
+        self._watcher.epoch(epoch, scalars)
+
+    def end(self) -> None:
+        self._watcher.end()
 
 
 class StageLog:

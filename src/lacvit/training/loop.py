@@ -107,14 +107,16 @@ def run_stage(
     if start >= plan.epochs:
         return
     progress.begin(stage.name, epochs=plan.epochs, done=start)
-    with StageLog(folder, start) if rank_of(group) == 0 else nullcontext() as log:
-        for epoch in range(start, plan.epochs):
-            torch.manual_seed(epoch_seed(plan.seed, stage.name, epoch, rank_of(group)))
-            scalars = _run_epoch(stage, plan, optimizer, epoch, progress, group)
-            scalars |= stage.validate()
-            from_main(partial(_keep, log, folder, epoch, scalars, stage, optimizer), group)
-            progress.epoch(epoch, scalars)
-    progress.end()
+    try:
+        with StageLog(folder, start) if rank_of(group) == 0 else nullcontext() as log:
+            for epoch in range(start, plan.epochs):
+                torch.manual_seed(epoch_seed(plan.seed, stage.name, epoch, rank_of(group)))
+                scalars = _run_epoch(stage, plan, optimizer, epoch, progress, group)
+                scalars |= stage.validate()
+                from_main(partial(_keep, log, folder, epoch, scalars, stage, optimizer), group)
+                progress.epoch(epoch, scalars)
+    finally:
+        progress.end()  # a live display gives the terminal its cursor back
 
 
 def _keep(
