@@ -53,6 +53,7 @@ bench: $(VENV)/.test
 	$(PY) benchmarks/data.py --quick
 	$(PY) benchmarks/step.py --quick
 	$(PY) benchmarks/loss.py --quick
+	$(PY) benchmarks/geometry.py --quick
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,7 +22,7 @@ from statistics import median
 import numpy as np
 import torch
 from PIL import Image
-from provenance import commit, device_name
+from provenance import add_output, commit, device_name, output_of
 
 from lacvit.backbones.torchvision_shim import ensure_torchvision
 from lacvit.data.augmentation import Augmentation
@@ -122,8 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="a Parquet file, or a folder, of images")
     parser.add_argument("--size", type=int, default=32, help="pixels a side of a view")
-    parser.add_argument("--quick", action="store_true", help="fewer images and rounds")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="CSV to write")
+    add_output(parser, RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
 
@@ -150,8 +149,11 @@ def main() -> None:
     )
     print(f"  device {device_name()}, load average {load:.1f}, commit {commit()}")
 
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with options.output.open("w", newline="") as file:
+    output = output_of(options, RESULTS)
+    if output is None:
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         for name, values in rates.items():

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from provenance import Row, write_rows
+from provenance import Row, add_output, output_of, write_rows
 from threadpoolctl import threadpool_limits
 
 from lacvit.metrics.cone import mean_cosine, partition_isotropy
@@ -114,8 +114,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=BAR_DIM, help="dimensions")
     parser.add_argument("--neighbours", type=int, default=100_000, help="rows of each side")
     parser.add_argument("--threads", type=int, default=2, help="of the linear algebra")
-    parser.add_argument("--quick", action="store_true", help="a twentieth of the rows")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="CSV to write")
+    add_output(parser, RESULTS)
     options = parser.parse_args()
     share = 20 if options.quick else 1
 
@@ -124,7 +123,7 @@ def main() -> None:
     with threadpool_limits(options.threads):
         measure(options.rows // share, options.dim, found)
         measure_neighbours(options.neighbours // share, options.dim, found)
-    write_rows(options.output, found)
+    write_rows(output_of(options, RESULTS), found)
     if options.rows // share == BAR_ROWS and options.dim == BAR_DIM:
         verdict = "holds" if found[0].value <= BAR else "missed"
         print(f"{found[0].name}: {found[0].value:.1f} s (bar {BAR} s: {verdict})")

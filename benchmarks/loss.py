@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from provenance import commit, device_name
+from provenance import add_output, commit, device_name, output_of
 from torch import Tensor
 
 from lacvit.losses import supcon_loss, tiled
@@ -349,14 +349,13 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="a minute's version; writes nothing")
+    add_output(parser, RESULTS)
     parser.add_argument("--bars", action="store_true", help="the cases that have a bar")
     parser.add_argument("--rows", help="only these N, such as 1024,4096")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--supcontrast", type=Path, help="folder with SupContrast's losses.py")
     parser.add_argument("--released", type=Path, help="folder with LaCViT's utils/losses.py")
     parser.add_argument("--memory-gb", type=float, default=6, help="what a peer may take")
-    parser.add_argument("--output", type=Path, help=f"CSV to write (default {RESULTS.name})")
     parser.add_argument("--request", help=argparse.SUPPRESS)  # what a fresh process is to measure
     return parser.parse_args()
 
@@ -371,7 +370,7 @@ def main() -> None:
     device = torch.cuda.get_device_name() if on_gpu else device_name()
     where = {"device": device, "threads": torch.get_num_threads()}
     where |= {"torch": torch.__version__, "commit": commit()}
-    output = options.output or (None if options.quick else RESULTS)
+    output = output_of(options, RESULTS)
     cases = {"cpu": cpu_cases, "cuda": cuda_cases}[options.device]
     chosen = QUICK if options.quick else BARS if options.bars else tuple(cases())
     large = () if options.quick else LARGE[options.device]

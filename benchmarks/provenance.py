@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import os
 import platform
@@ -42,15 +43,29 @@ def commit() -> str:
     return found.stdout.strip()
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
+def add_output(parser: argparse.ArgumentParser, results: Path) -> None:
+    """``--quick`` and ``--output``: a quick run is no measurement, and is kept only if asked."""
+    parser.add_argument("--quick", action="store_true", help="a minute's version; writes nothing")
+    parser.add_argument("--output", type=Path, help=f"CSV to write [default: {results.name}]")
+
+
+def output_of(options: argparse.Namespace, results: Path) -> Path | None:
+    """The CSV to write, if any."""
+    return options.output or (None if options.quick else results)
+
+
+def write_rows(path: Path | None, rows: Sequence[Row]) -> None:
     """Print every figure with its label, and keep them as CSV."""
     where = [device_name(), torch.get_num_threads(), torch.__version__, commit()]
     load = f"{os.getloadavg()[0]:.1f}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["figure", "unit", "value", "load", "device", "threads", "torch", "commit"])
-        for row in rows:
-            print(f"{row.name}: {row.value:.4g} {row.unit}")
-            table.writerow([row.name, row.unit, f"{row.value:.4g}", load, *where])
+    for row in rows:
+        print(f"{row.name}: {row.value:.4g} {row.unit}")
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(
+                ["figure", "unit", "value", "load", "device", "threads", "torch", "commit"]
+            )
+            table.writerows([r.name, r.unit, f"{r.value:.4g}", load, *where] for r in rows)
     print(f"{where[0]}, {where[1]} threads, load {load}, torch {where[2]}, commit {where[3]}")

@@ -13,7 +13,7 @@ Measures, side by side in one process, medians over interleaved rounds:
     validate bounds it at about 83, and its encoding takes no longer than fitting the head;
   - the share of a stage-1 step spent waiting for data;
   - float32 against bfloat16 for that step on this device.
-Writes benchmarks/results/step.csv.
+Writes benchmarks/results/step.csv (--quick: nothing, unless --output says where).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from provenance import Row, write_rows
+from provenance import Row, add_output, output_of, write_rows
 from sklearn.datasets import load_digits
 
 from lacvit.backbones import load_backbone
@@ -45,6 +45,7 @@ from lacvit.training.heads import fresh_head
 from lacvit.training.material import Compute, LabelledImages, encode_images
 from lacvit.training.optim import build_optimizer, clip_gradients, set_learning_rates
 
+RESULTS = Path(__file__).parent / "results" / "step.csv"
 BATCH, VIEWS, HEAD_EPOCHS = 128, 2, 100
 
 
@@ -187,13 +188,14 @@ def head_rows(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a minute's version")
-    quick = parser.parse_args().quick
+    add_output(parser, RESULTS)
+    options = parser.parse_args()
+    quick = options.quick
     rows = step_rows(rounds=5 if quick else 60)
     pico = load_backbone("pico")
     rows += head_rows(pico, "pico", 512 if quick else 1797, 2 if quick else 8, rounds=3)
     rows += head_rows(vit_small(), "ViT-S", 64 if quick else 256, live_epochs=1, rounds=1)
-    write_rows(Path(__file__).parent / "results" / "step.csv", rows)
+    write_rows(output_of(options, RESULTS), rows)
 
 
 if __name__ == "__main__":

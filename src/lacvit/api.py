@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lacvit import comparison, pipeline, planning
 from lacvit.arms import COMPARED
-from lacvit.config import RunSettings, flatten, make_settings, read_recipe
+from lacvit.config import OF_ONE_RUN, RunSettings, flatten, make_settings, read_recipe
 from lacvit.evaluation import evaluate as measuring
 from lacvit.model import Classifier, load
 
@@ -86,8 +86,7 @@ def compare(
     Raises:
         InputError: something that the caller can mend; the message says what and how.
     """
-    decided = ("method", "seed", "backbone.spec", "data.shots")
-    given = {key: value for key, value in _set_by_hand(settings).items() if key not in decided}
+    given = {key: value for key, value in _set_by_hand(settings).items() if key not in OF_ONE_RUN}
     request = comparison.Request(
         output=Path(output or Path("comparisons") / planning.name_of(data)),
         methods=tuple(methods or COMPARED),

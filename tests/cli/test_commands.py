@@ -273,3 +273,19 @@ def test_compare_refuses(
     argv: list[str], text: str, digits: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert_refused(["compare", str(digits), *argv], text, capsys)
+
+
+def test_the_settings_of_a_run_are_a_recipe_of_compare(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They name a method, a seed and a backbone, which the comparison decides itself."""
+    recipe = tmp_path / "settings.toml"
+    recipe.write_text('method = "lacvit"\nseed = 7\n[backbone]\nspec = "pico"\n[data]\nshots = 3\n')
+    argv = ["compare", str(digits), "--recipe", str(recipe), "--dry-run", "--seeds", "1"]
+    argv += ["--methods", "knn,linear-probe", "--backbones", "pico", "--set", "data.folds=1"]
+    assert exit_code(argv) == 0
+    assert "2 runs: 0 done, 2 to do" in capsys.readouterr().out
+    assert exit_code([*argv, "--set", "seed=3"]) == 2
+    assert "seed differs from run to run here" in capsys.readouterr().err
+    assert exit_code([*argv, "--epochs", "5", "--set", "contrastive.epochs=10"]) == 2
+    assert "contrastive.epochs is 5 by its flag and 10 by --set" in capsys.readouterr().err

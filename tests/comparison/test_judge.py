@@ -11,7 +11,7 @@ import pytest
 from compared_runs import judged, made_up, planned, write_run
 from lacvit.cli.compare import compare as compare_command
 from lacvit.comparison.answers import read_answers
-from lacvit.comparison.judge import judge
+from lacvit.comparison.judge import judge, shortfalls
 from lacvit.comparison.plan import Request, plan_runs
 from lacvit.comparison.tables import as_csv, as_latex, as_markdown
 from lacvit.comparison.words import answer, pair_words, points
@@ -268,3 +268,38 @@ def test_every_method_meets_every_seed_of_every_cell(tmp_path: Path) -> None:
     assert [run.seed for run in runs] == [0] * 8 + [1] * 8, "seed after seed"
     assert {run.settings.data.shots for run in runs} == {10, 50}
     assert all(run.settings.contrastive.temperature == 0.2 for run in runs)
+
+
+def test_a_mean_and_its_interval_are_of_the_same_seeds(tmp_path: Path) -> None:
+    """A method of which seeds are missing leaves its seeds alone to the others' figures too."""
+    answers = made_up({"linear-probe": 0.9, "cross-entropy": 0.5, "lacvit": 0.6}, seeds=5)
+    answers["linear-probe"][1:] = False  # where it is not compared, it is much worse
+    answers["cross-entropy"] = answers["cross-entropy"][:1]
+    cell = judged(tmp_path, answers)["cells"][0]
+    assert cell["seeds"] == [0]
+    for method in cell["methods"]:
+        low, high = method["interval"]
+        assert low < method["accuracy"] < high, method["method"]
+        assert method["least"] == method["accuracy"] == method["most"]
+    assert len(cell["methods"][0]["runs"]) == 5  # all are told of
+    assert cell["leader"] == "linear-probe"
+
+
+def test_what_one_seed_covers_is_said(tmp_path: Path) -> None:
+    once = judged(tmp_path / "one", made_up({"linear-probe": 0.5, "lacvit": 0.6}, seeds=1))
+    assert "not the luck of the training runs" in once["covers"]
+    thrice = judged(tmp_path / "three", made_up({"linear-probe": 0.5, "lacvit": 0.6}))
+    assert "other training runs" in thrice["covers"]
+
+
+def test_a_method_that_never_ended_is_above_nothing(tmp_path: Path) -> None:
+    answers = made_up({"linear-probe": 0.5, "cross-entropy": 0.55, "lacvit": 0.6})
+    whole = judged(tmp_path / "whole", answers)
+    assert list(shortfalls(whole, -1.0)) == []
+    assert len(list(shortfalls(whole, 9.0))) == 1
+    del answers["lacvit"]
+    without = {**judged(tmp_path / "without", answers), "methods": whole["methods"]}
+    assert [words.split(": ")[1] for words in shortfalls(without, -100.0)] == [
+        f"lacvit and {other} have no seed on which both ended."
+        for other in ("linear-probe", "cross-entropy")
+    ]

@@ -282,3 +282,18 @@ def test_a_hundred_classes_stay_small_and_folded(tmp_path):
     assert "Coloured are the classes that are confused most; the 90 others are grey." in page.text
     assert [details for details in page.all("details") if "open" in details] == []
     assert len(page.all("table")) >= 3
+
+
+def test_a_run_that_diverged_says_why_and_counts_no_strengths(tmp_path):
+    run = make_run_folder(tmp_path, finished=False, epochs=3)
+    status = json.loads((run / "status.json").read_text())
+    reason = "The joint stage diverged in epoch 4. Use a lower --lr."
+    (run / "status.json").write_text(json.dumps({**status, "diverged": reason}))
+    (run / "head").mkdir(exist_ok=True)
+    lines = [json.dumps({"epoch": i, "strength": s, "loss": 1.0}) for i, s in enumerate((0.1, 1))]
+    (run / "head" / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    page = Page(write_report(run, make_thumbnails()))
+    assert (
+        f"This run diverged and goes no further: {reason} "
+        "Done so far: 3 epochs of contrastive, head. The page shows what there is."
+    ) in page.text

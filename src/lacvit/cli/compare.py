@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lacvit.arms import ARMS, COMPARED
-from lacvit.config import has_effect, parse_assignment, read_recipe
+from lacvit.config import OF_ONE_RUN, has_effect, parse_assignment, read_recipe
 from lacvit.errors import InputError
 
 
@@ -115,12 +115,15 @@ def compare(
     First thoughts: lacvit compare photos/ --dry-run. The whole: lacvit compare photos/ --seeds 5
     --trials 4 --pick, then lacvit predict comparisons/photos IMAGE...
     """
-    given: dict[str, object] = read_recipe(recipe) if recipe else {}
+    # A recipe, such as the settings of a run, may name what the comparison decides itself.
+    of_all = read_recipe(recipe) if recipe else {}
+    given = {key: value for key, value in of_all.items() if key not in OF_ONE_RUN}
     assigned = dict(parse_assignment(text) for text in assign or ())
+    flags = {"data.root": root, "contrastive.epochs": epochs}
+    _refuse_disagreement(assigned, {**flags, "data.path": data[0] if data else None})
     given |= assigned
     _check_used(assigned, given, _names(methods))
-    given |= {} if root is None else {"data.root": root}
-    given |= {} if epochs is None else {"contrastive.epochs": epochs}
+    given |= {key: value for key, value in flags.items() if value is not None}
     sets = data or [str(given[key]) for key in ("data.path",) if key in given]
     if not sets:
         raise InputError("No images are named: lacvit compare DATA, or data.path in the recipe.")
@@ -142,6 +145,14 @@ def compare(
     if download:
         _fetch(sets, given, request)
     _run(given, sets, request, fail_below, dry_run=dry_run, quiet=quiet, json_logs=json_logs)
+
+
+def _refuse_disagreement(assigned: dict[str, object], flags: dict[str, object]) -> None:
+    for key, value in flags.items():
+        if value is not None and assigned.get(key, value) != value:
+            raise InputError(
+                f"{key} is {value!r} by its flag and {assigned[key]!r} by --set; give one of them."
+            )
 
 
 def _check_used(
@@ -181,7 +192,14 @@ def _run(
 ) -> None:
     from lacvit.cli.progress import make_progress, stop_on_signals
     from lacvit.comparison import compare as run_comparison
-    from lacvit.comparison import compare_several, given_for_each, plan, requests_of, table_of
+    from lacvit.comparison import (
+        compare_several,
+        given_for_each,
+        plan,
+        requests_of,
+        shortfalls,
+        table_of,
+    )
 
     progress = make_progress(quiet=quiet, json_logs=json_logs)
     if dry_run:
@@ -203,18 +221,16 @@ def _run(
     if len(comparisons) > 1:
         _show_all([comparison.figures for comparison in comparisons])
         print(f"\nTable: {table_of(request, sets, 'md')}, .tex and .csv")
+    if fail_below is None:
+        return
     short = [
-        (comparison.figures["data"], pair)
+        (comparison.figures["data"], words)
         for comparison in comparisons
-        for cell in comparison.figures["cells"]
-        for pair in cell["pairs"]
-        if fail_below is not None
-        and pair["method"] == cell["reference"]
-        and 100 * pair["difference"] < fail_below
+        for words in shortfalls(comparison.figures, fail_below)
     ]
-    for path, pair in short:
+    for path, words in short:
         where = f" ({path})" if len(sets) > 1 else ""
-        print(f"Below --fail-below {fail_below:g}{where}: {pair['words']}")
+        print(f"Below --fail-below {fail_below:g}{where}: {words}")
     if short:
         raise typer.Exit(1)
 

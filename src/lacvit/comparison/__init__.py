@@ -1,6 +1,7 @@
 """Several methods on the same images: planned, run where missing, and judged in pairs."""
 
 from lacvit.comparison.compare import Comparison, compare, plan
+from lacvit.comparison.judge import shortfalls
 from lacvit.comparison.plan import Request, check_request
 from lacvit.comparison.several import (
     accuracies,
@@ -20,5 +21,6 @@ __all__ = [
     "given_for_each",
     "plan",
     "requests_of",
+    "shortfalls",
     "table_of",
 ]

@@ -5,7 +5,7 @@ Shape letters: S seeds (repeats, where folds test in turn), N test images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
@@ -37,6 +37,11 @@ COVERS = {
         "of the same kind and other training runs: the wider of a bootstrap of images and seeds, "
         "and a t interval over the seeds."
     ),
+    "one": (
+        "Every method met the same test images, once. Intervals cover other test images of the "
+        "same kind, by a bootstrap (of one accuracy, Wilson's), and not the luck of the training "
+        "runs: for that, more seeds are needed."
+    ),
     "folds": (
         "Each image was tested once per repeat, by models that had not seen it. Intervals cover "
         "other images of the same kind and other training runs: the wider of a bootstrap of the "
@@ -66,11 +71,12 @@ def judge(
     ]
     missing = [planned.folder.name for planned, answers in runs if answers is None]
     design = "folds" if request.folds else "split"
+    once = not request.folds and all(len(cell.seeds) < 2 for cell in compared)
     return {
         "data": data,
         "design": design,
         **({"folds": request.folds, "repeats": request.seeds} if request.folds else {}),
-        "covers": COVERS[design],
+        "covers": COVERS["one" if once else design],
         "methods": list(request.methods),
         "seeds": request.seeds,
         "margin": request.margin,
@@ -80,6 +86,22 @@ def judge(
         "answer": " ".join(cell["answer"] for cell in cells),
         "cells": cells,
     }
+
+
+def shortfalls(figures: Mapping[str, Any], points: float) -> Iterator[str]:
+    """In words, where lacvit (or the last method) is not ``points`` above another that was asked.
+
+    A pair without a run of both on the same images has not shown that it is.
+    """
+    methods = figures["methods"]
+    ours = OURS if OURS in methods else methods[-1]
+    for cell in figures["cells"]:
+        told = {pair["against"]: pair for pair in cell["pairs"] if pair["method"] == ours}
+        for other in methods:
+            if other != ours and other not in told:
+                yield f"{cell['name']}: {ours} and {other} have no seed on which both ended."
+            elif other != ours and 100 * told[other]["difference"] < points:
+                yield told[other]["words"]
 
 
 @dataclass(frozen=True)
@@ -145,6 +167,7 @@ def _cell(
                 m,
                 [run for run in runs if run.method == m],
                 [run for run in whole if run.method == m],
+                compared.seeds,
                 _accuracy_interval(
                     compared.correct.get(m), whole if request.folds else None, compared.seeds
                 ),
@@ -170,10 +193,15 @@ def _method(
     name: str,
     runs: Sequence[RunAnswers],
     whole: Sequence[RunAnswers],
+    seeds: Sequence[int],
     interval: tuple[float, float] | None,
 ) -> dict[str, Any]:
-    """Of one method; while no repeat of folds is whole, the folds that have ended speak for it."""
-    accuracies = [run.accuracy for run in whole or runs]
+    """Of one method, by the seeds that all methods have, as the differences are.
+
+    Until there is one, every run that has ended speaks for it, or every fold.
+    """
+    shared = [run.accuracy for run in whole if run.seed in seeds]
+    accuracies = shared or [run.accuracy for run in whole or runs]
     return {
         "method": name,
         "accuracy": float(np.mean(accuracies)),

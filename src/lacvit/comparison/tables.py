@@ -191,7 +191,7 @@ def _rows(cell: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
             f"{100 * method['accuracy']:.1f}",
             "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}",
             f"{100 * method['least']:.1f} to {100 * method['most']:.1f}",
-            str(len({run["seed"] for run in method["runs"]})),
+            str(len(cell["seeds"]) or len({run["seed"] for run in method["runs"]})),
         )
 
 

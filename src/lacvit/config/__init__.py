@@ -22,6 +22,7 @@ from lacvit.config.settings import (
     ViewSettings,
 )
 from lacvit.config.sources import (
+    OF_ONE_RUN,
     all_keys,
     default_of,
     describe,
@@ -33,6 +34,7 @@ from lacvit.config.sources import (
 )
 
 __all__ = [
+    "OF_ONE_RUN",
     "BackboneSettings",
     "ContrastSettings",
     "ContrastiveSettings",

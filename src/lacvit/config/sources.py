@@ -14,6 +14,8 @@ from lacvit.arms import PUBLISHED_ARM, Arm, automatic_arm, find_arm
 from lacvit.config.settings import RunSettings
 from lacvit.errors import InputError
 
+# What differs from run to run of a comparison, and no recipe of all its runs can say.
+OF_ONE_RUN = ("method", "seed", "backbone.spec", "data.shots", "data.fold", "data.fold_repeat")
 STAGE_SECTIONS = ("contrastive", "cross_entropy", "joint", "head")
 # What nothing reads where the backbone is left as it is.
 OF_ITS_TRAINING = (

@@ -55,19 +55,25 @@ def class_names(folder: Path, cells: Sequence[Mapping[str, Any]]) -> tuple[str, 
 def read_arms(
     folder: Path, cell: Mapping[str, Any], methods: Sequence[str], names: Sequence[str]
 ) -> list[ArmRun]:
-    """The run of the cell's first seed of each method that has one.
+    """The run of the cell's first seed, and its first fold, that every method has; else its own.
 
     Raises:
         InputError: a file is damaged, or names a class that is not among ``names``.
     """
     arms = []
+    shared = set.intersection(*({_place(r) for r in m["runs"]} for m in cell["methods"]))
     for method in cell["methods"]:
-        seeds = cell["seeds"] or [run["seed"] for run in method["runs"]]
-        run = next((run for run in method["runs"] if run["seed"] == seeds[0]), None)
+        place = min(shared or {_place(run) for run in method["runs"]}, default=None)
+        run = next((run for run in method["runs"] if _place(run) == place), None)
         if run is not None:
             number = list(methods).index(method["method"])
             arms.append(_read(folder / run["folder"], method["method"], number, run["seed"], names))
     return arms
+
+
+def _place(run: Mapping[str, Any]) -> tuple[int, int]:
+    """Which of a method's runs it is."""
+    return run["seed"], run.get("fold", 0)
 
 
 def _read(run: Path, method: str, number: int, seed: int, names: Sequence[str]) -> ArmRun:

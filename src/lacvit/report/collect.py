@@ -42,7 +42,6 @@ Made = TypeVar("Made")
 # Feature sets, and the stages of a method that is unknown here, are told in this order.
 STAGES = ("contrastive", "joint", "cross_entropy", "head")
 FEATURES = ("untouched", "contrastive", "joint", "cross_entropy")
-SPLITS = ("train", "validation", "test")
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -94,6 +93,7 @@ def _status(path: Path) -> Status:
         started=str(fields.get("started") or ""),
         seconds=float(seconds) if isinstance(seconds, int | float) else None,
         notices=tuple(str(text) for text in notices) if isinstance(notices, list) else (),
+        diverged=str(fields.get("diverged") or ""),
     )
 
 

@@ -89,7 +89,12 @@ class CellView:
 
 def pairs_of(folder: Path, key: str, cell: Mapping[str, Any], shown: int) -> tuple[PairView, ...]:
     """Every pair of the cell, with up to ``shown`` images fixed and as many broken."""
-    answers = {m["method"]: _answers(folder, m, cell["seeds"]) for m in cell["methods"]}
+    told = {pair[side] for pair in cell["pairs"] for side in ("method", "against")}
+    answers = {
+        m["method"]: _answers(folder, m, cell["seeds"])
+        for m in cell["methods"]
+        if m["method"] in told
+    }
     return tuple(
         _pair(f"{key}-gains-{number}", pair, answers, shown)
         for number, pair in enumerate(cell["pairs"])

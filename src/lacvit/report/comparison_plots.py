@@ -103,7 +103,7 @@ def draw_over_shots(axes: Axes, cells: Sequence[Mapping[str, Any]], methods: Seq
     for place, number in zip(places, ends, strict=True):
         axes.annotate(
             shortened(methods[number], 22), (1.03, place), xycoords=("axes fraction", "data"),
-            va="center", color=class_colour(number), fontweight="bold",
+            va="center", color=light("ink"), fontweight="bold",
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_xticks([cell["shots"] for cell in cells], [str(cell["shots"]) for cell in cells])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lacvit.report import evidence, sections, words
-from lacvit.report.collect import SPLITS, read_run
+from lacvit.report.collect import read_run
 from lacvit.report.held_out import held_out_section
 from lacvit.report.record import EvaluationRecord, RunRecord
 from lacvit.report.render import render
@@ -58,8 +58,6 @@ def _content(run: RunRecord, thumbnails: Thumbnails) -> dict[str, object]:
         "counts": None,
         "settings": _setting_tables(run.settings),
         "command": _command(run.environment.get("command")),
-        "features": words.FEATURES,
-        "splits": SPLITS,
         "open_rows": OPEN_ROWS,
         "recipe": shlex.join(["lacvit", "train", "--recipe", str(run.folder / "settings.toml")]),
     }

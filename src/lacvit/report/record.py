@@ -27,6 +27,7 @@ class Status:
     started: str
     seconds: float | None
     notices: tuple[str, ...]
+    diverged: str = ""  # what a comparison's run was left out for
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,13 @@ class StageRecord:
 
     def has(self, key: str) -> bool:
         return any(value == value for value in self.column(key))
+
+    @property
+    def done(self) -> str:
+        """How much of it there is, in words."""
+        if any(self.has(key) for key in ("strength", "k")):
+            return self.name
+        return f"{len(self.rows)} epoch{'' if len(self.rows) == 1 else 's'} of {self.name}"
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,6 @@ FALLBACK_FONTS = (
     "Arial Unicode MS",
 )
 
-POINTS_PER_INCH = 72
 PNG_DPI = 160
 
 
