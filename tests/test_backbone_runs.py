@@ -4,17 +4,22 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 import lacvit
-from digit_folders import write_digit_folder
+from digit_folders import write_digit_folder, write_split_folder
 from lacvit import pipeline, planning
 from lacvit.backbones import auto, load_backbone
 from lacvit.config import RunSettings, make_settings
 from lacvit.errors import InputError
+from lacvit.forecast import time_backbone
+from lacvit.reading import read_splits
 from lacvit.report import write_report
 from lacvit.run_folder import begin
+from lacvit.staging import load_chosen
 from lacvit.training.logs import Silence
 
 SMALL = {
@@ -181,3 +186,46 @@ def test_a_run_is_found_again_though_the_choice_would_be_another(
     named = make_settings(recipe={"data.path": "some/pets", "backbone.spec": "pico"})
     assert planning.earlier_output(named, asked) == Path("runs/pets-joint-refit-pico-s0")
     assert os.environ["HF_HUB_OFFLINE"] == "1", "tests must ask no network"
+
+
+def test_what_is_timed_before_training_moves_no_statistics(digits: Path) -> None:
+    """An encoder with batch normalisation would answer otherwise after eight blank images."""
+    settings = planning.resolve(small(digits, method="linear-probe"), load_backbone("pico"))
+    settings = settings.model_copy(update={"precision": "auto"})
+    backbone = load_chosen(settings)
+    network = backbone.encoder
+    assert not any(module.training for module in backbone.modules())
+    network.statistics = torch.nn.BatchNorm1d(backbone.dim).eval()
+    network.register_forward_hook(lambda module, _, out: module.statistics(out))
+    before = network.statistics.running_mean.clone()
+    pipeline._settle_precision(settings, backbone, read_splits(settings, Silence()))
+    time_backbone(settings, backbone)
+    assert torch.equal(network.statistics.running_mean, before)
+
+
+def test_a_model_answers_as_its_run_was_measured(digits: Path, tmp_path: Path) -> None:
+    """Half precision is for training: a saved model computes in float32, and so do the figures."""
+    data = write_split_folder(tmp_path / "data", {"train": 6, "val": 3, "test": 8})
+    settings = small(data, method="linear-probe", precision="bf16")
+    result = run(settings, tmp_path / "run")
+    again = lacvit.evaluate(result.run_folder, data)
+    kept = pq.read_table(tmp_path / "run/evaluation/predictions.parquet")
+    assert kept["prediction"].to_pylist() == [
+        again.class_names[k] for k in again.predictions_N.tolist()
+    ]
+    probabilities = np.array(kept["probabilities"].to_pylist())
+    np.testing.assert_allclose(again.probabilities_NC, probabilities, atol=1e-5)
+
+
+def test_evaluating_skips_what_training_skips(tmp_path: Path) -> None:
+    data = write_digit_folder(tmp_path / "data", classes=2, per_class=110)
+    result = run(small(data, method="linear-probe"), tmp_path / "run")
+    broken = sorted((data / "digit 0").iterdir())[0]
+    broken.write_bytes(b"")
+    found = lacvit.evaluate(result.run_folder, data)
+    assert len(found.paths) == 219
+    assert broken.name in found.notices[0]
+    for path in sorted((data / "digit 1").iterdir())[:3]:
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="4 of 220 images cannot be read"):
+        lacvit.evaluate(result.run_folder, data)

@@ -120,5 +120,5 @@ def test_features_that_are_not_finite_are_refused(value: float) -> None:
     with pytest.raises(InputError) as refused:
         encode(backbone(), images.split(2))
     assert str(refused.value).startswith(
-        "means gives features that are not finite for 1 of 7 images, first for image 5."
+        "means gives features that are not finite for 1 of 7 images."
     )

@@ -81,7 +81,7 @@ def encode(
         float32 array (N, D).
 
     Raises:
-        Diverged: a feature is NaN or infinite; the first such image is named by its number.
+        Diverged: a feature is NaN or infinite; how many images have one is said.
     """
     was_training = backbone.training
     backbone.eval()
@@ -100,9 +100,8 @@ def encode(
     if not finite_N.all():
         raise Diverged(
             f"{backbone.origin.spec} gives features that are not finite for "
-            f"{int((~finite_N).sum())} of {len(finite_N)} images, first for image "
-            f"{int((~finite_N).nonzero()[0])}. Its weights are damaged or training diverged: "
-            f"use a lower --lr, or --set precision=fp32."
+            f"{int((~finite_N).sum())} of {len(finite_N)} images. Its weights are damaged or "
+            f"training diverged: use a lower --lr, or --set precision=fp32."
         )
     return features_ND.numpy()
 

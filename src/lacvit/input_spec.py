@@ -14,7 +14,7 @@ RGB = tuple[float, float, float]
 class InputSpec(BaseModel):
     """Size, normalisation and resampling of a backbone's input images.
 
-    An image is resized so that its shorter side is ``round(size / crop_fraction)`` (``squash``:
+    An image is resized so that its shorter side is ``floor(size / crop_fraction)`` (``squash``:
     both sides, whatever its shape), cropped in the centre to ``size`` x ``size``, scaled to 0..1,
     then normalised by ``mean`` and ``std``.
     """

@@ -80,11 +80,11 @@ def _encode(run: Run, backbone: Backbone, splits: Splits) -> _Encoded:
 
     def untouched(images: DecodedImages) -> np.ndarray:
         return run.shared.untouched_features(
-            images, backbone, run.compute, pretrained, crops_of(run.settings)
+            images, backbone, run.compute.in_float32, pretrained, crops_of(run.settings)
         )
 
     def trained(images: DecodedImages) -> np.ndarray:
-        return encode_images(images, backbone, run.compute, crops_of(run.settings))
+        return encode_images(images, backbone, run.compute.in_float32, crops_of(run.settings))
 
     test = {UNTOUCHED: untouched(test_images)}
     train = {UNTOUCHED: untouched(train_images)}
@@ -107,7 +107,9 @@ def _validation_features(run: Run, backbone: Backbone) -> np.ndarray:
     solved_on = run.encoded.get("head")
     if solved_on:
         return solved_on[1].features_ND
-    return encode_images(run.validation.images, backbone, run.compute, crops_of(run.settings))
+    return encode_images(
+        run.validation.images, backbone, run.compute.in_float32, crops_of(run.settings)
+    )
 
 
 def finish_on_validation(run: Run, backbone: Backbone, heads: Heads, splits: Splits) -> TrainResult:

@@ -266,6 +266,14 @@ def _settle_precision(settings: RunSettings, backbone: Backbone, splits: Splits)
     return settings.model_copy(update={"precision": precision})
 
 
+def _own_device(name: str) -> torch.device:
+    """The device by its number: a new thread's "cuda" is the first, whatever this process has."""
+    device = torch.device(name)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
 def prepare(
     settings: RunSettings,
     folder: RunFolder,
@@ -286,7 +294,7 @@ def prepare(
         train=labelled(splits.train),
         validation=labelled(splits.validation),
         compute=Compute(
-            device=torch.device(settings.device),
+            device=_own_device(settings.device),
             precision=settings.precision,
             evaluation_batch=settings.evaluation.batch_size,
             workers=workers,

@@ -64,9 +64,12 @@ class Run:
 
 
 def load_chosen(settings: RunSettings) -> Backbone:
-    """The backbone that the settings name, with its pretrained weights."""
+    """The backbone that the settings name, with its pretrained weights.
+
+    In evaluation mode: what is timed or tried before training must not move running statistics.
+    """
     chosen = settings.backbone
-    return load_backbone(chosen.spec, image_size=chosen.image_size, pool=chosen.pool)
+    return load_backbone(chosen.spec, image_size=chosen.image_size, pool=chosen.pool).eval()
 
 
 def train_stages(run: Run, backbone: Backbone) -> Heads:
@@ -245,9 +248,10 @@ def _features(run: Run, backbone: Backbone, images: DecodedImages, stage: str) -
     """Features as ``stage`` finds them; before the first one they are every such run's."""
     first = find_arm(run.settings.method).stages[0] == stage
     crops = crops_of(run.settings) if stage == "head" else None
+    compute = run.compute.in_float32
     if first and run.settings.backbone.trainable != "lora":  # adapters stand in its layers' place
-        return run.shared.untouched_features(images, backbone, run.compute, lambda: backbone, crops)
-    return encode_images(images, backbone, run.compute, crops)
+        return run.shared.untouched_features(images, backbone, compute, lambda: backbone, crops)
+    return encode_images(images, backbone, compute, crops)
 
 
 def _train(run: Run, stage: Stage[Any], settings: OptimizerSettings, epochs: int) -> None:

@@ -6,7 +6,14 @@ import torch
 from image_files import noise, smooth, write_classes
 
 from lacvit.data.augmentation import Augmentation, ViewKeys
-from lacvit.data.batches import ViewPlan, epoch_order, evaluation_batches, hold, view_batches
+from lacvit.data.batches import (
+    DecodedImages,
+    ViewPlan,
+    epoch_order,
+    evaluation_batches,
+    hold,
+    view_batches,
+)
 from lacvit.data.decoding import UnreadableImageError
 from lacvit.data.readers import read_data
 from lacvit.data.records import ImageRecords, records_from_arrays
@@ -68,23 +75,29 @@ def test_what_does_not_fit_is_decoded_again(make, memory, workers):
         np.testing.assert_array_equal(np.asarray(image), records.read(position))
 
 
-@pytest.mark.parametrize("memory", [0, 10**9])
-def test_large_images_are_shrunk(memory):
-    records = records_from_arrays([smooth(0, 60, 90), smooth(1, 20, 30)], [0, 1], "ab")
-    images = hold(records, max_side=40, memory_bytes=memory)
-    first, second = images.get(np.array([0, 1]))
-    assert first.shape == (40, 60, 3)
-    np.testing.assert_array_equal(second, records.read(1))
+def test_images_that_are_decoded_again_pass_a_few_at_a_time(monkeypatch):
+    """A batch of photographs as a whole would take gigabytes; its views are the same."""
+    records = records_from_arrays([smooth(i, 40 + i, 50) for i in range(40)], [0, 1] * 20, "ab")
+    asked = []
+    real = DecodedImages.get
 
+    def counted(images, indices, pool=None):
+        asked.append(len(indices))
+        return real(images, indices, pool)
 
-def test_shrinking_changes_views_little():
-    # A tenth of the views' spread, for a picture shrunk to 3 times the size of the view.
-    records = records_from_arrays([smooth(i, 200, 300) for i in range(8)], [0, 1] * 4, "ab")
-    views = [
-        next(evaluation_batches(hold(records, max_side=side), SPEC, batch_size=8))
-        for side in (None, 48)
-    ]
-    assert (views[0] - views[1]).abs().mean() < 0.1 * views[0].std()
+    plan = ViewPlan(SPEC, STRONG, batch_size=40)
+    made = {}
+    for name, memory in (("kept", 10**9), ("again", 0)):
+        images = hold(records, memory_bytes=memory)
+        monkeypatch.setattr(DecodedImages, "get", counted)
+        made[name] = (
+            next(view_batches(images, records.labels, plan, 3)).views_BVCHW,
+            next(evaluation_batches(images, SPEC, batch_size=40)),
+        )
+        monkeypatch.setattr(DecodedImages, "get", real)
+    assert asked == [40, 40, 16, 16, 8, 16, 16, 8]
+    for kept, again in zip(made["kept"], made["again"], strict=True):
+        torch.testing.assert_close(again, kept, rtol=0, atol=1e-6)
 
 
 def test_an_unreadable_image_is_named(tmp_path):

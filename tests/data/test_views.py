@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from image_files import noise, smooth
+from PIL import Image
 
 from lacvit.backbones.torchvision_shim import ensure_torchvision
 from lacvit.data.augmentation import Augmentation, ViewKeys, choose
@@ -12,6 +13,7 @@ from lacvit.data.views import evaluation_view, make_view
 from lacvit.input_spec import InputSpec
 
 ensure_torchvision()
+from timm.data import create_transform  # noqa: E402
 from torchvision.transforms import v2 as torchvision  # noqa: E402
 from torchvision.transforms.v2 import functional  # noqa: E402
 from torchvision.transforms.v2.functional import InterpolationMode  # noqa: E402
@@ -152,7 +154,7 @@ def test_evaluation_is_torchvisions(interpolation, fraction, height, width):
     of = spec(24, interpolation=interpolation, crop_fraction=fraction)
     mode = InterpolationMode(interpolation)
     prepare = [
-        torchvision.Resize(round(24 / fraction), mode, antialias=True),
+        torchvision.Resize(int(24 / fraction), mode, antialias=True),
         torchvision.CenterCrop(24),
     ]
     planes = torch.from_numpy(image).permute(2, 0, 1)
@@ -231,7 +233,7 @@ def test_views_have_the_pipelines_distribution():
 def test_squashed_images_lose_their_shape(height: int, width: int, fraction: float) -> None:
     of = spec(28, crop_fraction=fraction, interpolation="bilinear", fit="squash")
     image = smooth(3, height, width)
-    side = round(28 / fraction)
+    side = int(28 / fraction)
     planes = functional.resize(
         torch.from_numpy(image).permute(2, 0, 1), [side, side], antialias=True
     )
@@ -241,3 +243,19 @@ def test_squashed_images_lose_their_shape(height: int, width: int, fraction: flo
     torch.testing.assert_close(
         evaluation_view([image], of)[0], wanted, atol=1.01 / 255 / 0.2, rtol=0
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "crop"), [(224, 0.9), (224, 224 / 256), (224, 0.95), (32, 0.875), (384, 1.0)]
+)
+def test_an_evaluation_view_is_timms_own(size: int, crop: float) -> None:
+    """224 / 0.9 is 248 pixels there, not 249: the sides are rounded down."""
+    picture = noise(3, 300, 420)
+    theirs = create_transform(
+        size, interpolation="bicubic", mean=MEAN, std=STD, crop_pct=crop, is_training=False
+    )
+    spec = InputSpec(size=size, mean=MEAN, std=STD, crop_fraction=crop, interpolation="bicubic")
+    ours = evaluation_view([picture], spec)[0]
+    wanted = theirs(Image.fromarray(picture))
+    levels = (ours - wanted).abs() * torch.tensor(STD)[:, None, None] * 255
+    assert levels.max() < 2.01  # of 255: both resample in integers, along one axis at a time

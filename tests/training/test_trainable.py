@@ -235,7 +235,7 @@ def test_drop_path_leaves_out_branches_in_training_alone(family: str) -> None:
 
 def test_a_block_without_branches_cannot_drop() -> None:
     backbone = backbone_of("timm-vit")
-    backbone._blocks = (nn.Linear(2, 2),)
+    backbone._blocks = (nn.Linear(2, 2), nn.Linear(2, 2))
     with pytest.raises(InputError, match="timm-vit has no branches to drop"):
         prepare(backbone, settings(drop_path=0.1), seed=0)
 
@@ -261,3 +261,19 @@ def _count_passes(backbone: Backbone) -> list[int]:
     norm = next(m for m in backbone.blocks()[0].modules() if isinstance(m, nn.LayerNorm))
     norm.register_forward_hook(lambda *_: passes.append(1))
     return passes
+
+
+@pytest.mark.parametrize(
+    "family", ["timm-swin", "timm-swinv2", "beit", "data2vec-vision", "swinv2"]
+)
+def test_a_drop_path_of_nought_takes_away_what_a_family_comes_with(family: str) -> None:
+    """timm's Swin and transformers' BEiT are built with 0.1."""
+    backbone = backbone_of(family)
+    prepare(backbone, settings(), seed=0)
+    backbone.train()
+    for module in backbone.modules():  # what else is drawn anew each time
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    with torch.no_grad():
+        first, second = backbone(images(8)), backbone(images(8))
+    torch.testing.assert_close(first, second)

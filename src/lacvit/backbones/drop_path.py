@@ -23,6 +23,8 @@ BRANCHES = ("attention", "self_attn", "mlp")
 def set_drop_path(backbone: Backbone, rate: float) -> None:
     """Give a backbone's blocks drop-path, in place, once. The weights' names stay as they are.
 
+    At 0 what they have of it is taken away.
+
     Raises:
         InputError: a block has no residual branch that could be dropped.
     """
@@ -36,6 +38,8 @@ def _set(block: nn.Module, rate: float, spec: str) -> None:
     if places:
         for name in places:
             block.set_submodule(name, DropPath(rate))
+        return
+    if rate == 0:
         return
     branches = [module for name, module in block.named_children() if name in BRANCHES]
     if len(branches) != 2:

@@ -258,6 +258,8 @@ def _parts(network: nn.Module, spec: str) -> tuple[list[nn.Module], list[nn.Modu
         inner = list(parts["blocks"].children()) if trunk != "blocks" else [layer]
         if "downsample" in parts and trunk != "blocks":  # merges patches for the block after it
             inner[0] = nn.ModuleList([parts["downsample"], inner[0]])
+        if "norm" in parts and trunk != "blocks":  # after the stage's last block, as PVT has it
+            inner[-1] = nn.ModuleList([inner[-1], parts["norm"]])
         blocks += inner
     names = list(children)
     return blocks, [children[name] for name in names[names.index(trunk) + 1 :]]

@@ -24,7 +24,8 @@ _TRIES = 10
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Strengths of a random view; the defaults crop the whole image and flip half of them.
+    """Strengths of a random view; the defaults flip half of the images, and crop no more
+    of a long one than ``crop_ratio`` asks for.
 
     Attributes:
         crop_scale: least and largest share of the image's area.

@@ -17,7 +17,6 @@ from typing import TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
 from lacvit.data.augmentation import Augmentation, ViewKeys
@@ -40,6 +39,8 @@ __all__ = [
 Made = TypeVar("Made")
 
 AHEAD = 256  # images that are decoded ahead of the one that is looked at
+# Images that are whole at one time on their way to a batch: a photograph may have 40 MB.
+AT_ONCE = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +53,11 @@ class DecodedImages:
         records: where the images come from.
         kept: the first images of the records, in order: a stack (N, H, W, 3) of all of them,
             where they have one size and fit in memory, else a list of arrays.
-        max_side: the shorter side of larger images is shrunk to it.
         workers: threads that decode.
     """
 
     records: ImageRecords
     kept: Tensor | list[Pixels]
-    max_side: int | None
     workers: int
 
     def __len__(self) -> int:
@@ -81,7 +80,7 @@ class DecodedImages:
     def _one(self, position: int) -> Pixels:
         if position < len(self.kept):
             return cast(Pixels, self.kept[position])
-        return _shrink(self.records.read(position), self.max_side)
+        return self.records.read(position)
 
 
 def hold(
@@ -89,24 +88,18 @@ def hold(
     *,
     workers: int = 1,
     memory_bytes: int = 2 << 30,
-    max_side: int | None = None,
 ) -> DecodedImages:
     """Decode the images once and keep as many as fit into ``memory_bytes``.
-
-    With ``max_side``, an image whose shorter side is longer is shrunk to it (Lanczos), whether
-    it is kept or not: large photographs then cost little, and views change little as long as
-    ``max_side`` is well above the size of a view. Images that are compared with what ``predict``
-    sees need None.
 
     Raises:
         UnreadableImageError: an image cannot be decoded; ``find_unreadable`` finds all of them.
     """
     kept: list[Pixels] = []
     with ThreadPoolExecutor(max(workers, 1)) as pool:
-        decoded = _decoded(records, max_side, pool)
+        decoded = _decoded(records, pool)
         first = next(decoded, None)
         if first is None:
-            return DecodedImages(records, [], max_side, workers)
+            return DecodedImages(records, [], workers)
         if first.nbytes * len(records) <= memory_bytes:  # filled in place: no second copy
             stack = np.empty((len(records), *first.shape), dtype=np.uint8)
         else:
@@ -115,7 +108,7 @@ def hold(
         for position, image in enumerate(chain([first], decoded)):
             used += image.nbytes
             if used > memory_bytes:
-                return DecodedImages(records, kept, max_side, workers)
+                return DecodedImages(records, kept, workers)
             if len(stack) and image.shape == stack.shape[1:]:
                 stack[position] = image
                 image = stack[position]
@@ -123,24 +116,14 @@ def hold(
                 stack = stack[:0]
             kept.append(image)
     if len(stack):
-        return DecodedImages(records, torch.from_numpy(stack), max_side, workers)
-    return DecodedImages(records, kept, max_side, workers)
+        return DecodedImages(records, torch.from_numpy(stack), workers)
+    return DecodedImages(records, kept, workers)
 
 
-def _decoded(records: ImageRecords, max_side: int | None, pool: Executor) -> Iterator[Pixels]:
+def _decoded(records: ImageRecords, pool: Executor) -> Iterator[Pixels]:
     """All images in order, a limited number of them decoded ahead."""
     for start in range(0, len(records), AHEAD):
-        part = range(start, min(start + AHEAD, len(records)))
-        yield from pool.map(lambda i: _shrink(records.read(i), max_side), part)
-
-
-def _shrink(image: Pixels, max_side: int | None) -> Pixels:
-    short = min(image.shape[:2])
-    if max_side is None or short <= max_side:
-        return image
-    height, width = (max(1, round(side * max_side / short)) for side in image.shape[:2])
-    shrunk = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
-    return np.array(shrunk)
+        yield from pool.map(records.read, range(start, min(start + AHEAD, len(records))))
 
 
 @dataclass(frozen=True)
@@ -245,12 +228,16 @@ def _views(
     if len(part) == 0:
         side = plan.spec.size
         return torch.zeros(0, plan.views, 3, side, side, device=plan.device)
-    pixels = images.get(part, pool)
-    if isinstance(pixels, Tensor):
-        pixels = pixels.to(plan.device)
-    view = partial(make_view, pixels, part, plan.spec, plan.augmentation)
     keys = [ViewKeys(plan.seed, epoch, number) for number in range(plan.views)]
-    return torch.stack([view(key, pool=pool, device=plan.device) for key in keys], dim=1)
+
+    def of(few: npt.NDArray[np.int64]) -> Tensor:
+        pixels = images.get(few, pool)
+        if isinstance(pixels, Tensor):
+            pixels = pixels.to(plan.device)
+        view = partial(make_view, pixels, few, plan.spec, plan.augmentation)
+        return torch.stack([view(key, pool=pool, device=plan.device) for key in keys], dim=1)
+
+    return _few_at_once(images, part, of)
 
 
 def _evaluation_batch(
@@ -260,7 +247,21 @@ def _evaluation_batch(
     pool: Executor | None,
     part: npt.NDArray[np.int64],
 ) -> Tensor:
-    return evaluation_view(images.get(part, pool), spec, pool=pool, device=device)
+    def of(few: npt.NDArray[np.int64]) -> Tensor:
+        return evaluation_view(images.get(few, pool), spec, pool=pool, device=device)
+
+    return _few_at_once(images, part, of)
+
+
+def _few_at_once(
+    images: DecodedImages,
+    part: npt.NDArray[np.int64],
+    of: Callable[[npt.NDArray[np.int64]], Tensor],
+) -> Tensor:
+    """What ``of`` makes of a batch, a few images after the others where they must be decoded."""
+    if images.all_kept:
+        return of(part)
+    return torch.cat([of(few) for few in _parts(part, AT_ONCE)])
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def hold_out(
 
 def _chosen(images: Mapping[str, int], asked: Sequence[str], seed: int) -> list[str]:
     """Names of the held-out classes, in the order of the data."""
-    if len(asked) == 1 and asked[0] not in images and asked[0].lstrip("-").isdigit():
+    if len(asked) == 1 and asked[0] not in images and asked[0].removeprefix("-").isdecimal():
         return _drawn(images, int(asked[0]), seed)
     unknown = [name for name in asked if name not in images]
     if unknown:

@@ -9,6 +9,7 @@ Shape letters: B images, C = 3 channels, S the size of a view.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
@@ -78,7 +79,7 @@ def evaluation_view(
 ) -> Tensor:
     """The one view that is evaluated: resize, crop the centre, normalise; (B, 3, S, S).
 
-    The shorter side becomes ``round(size / crop_fraction)``, the longer one keeps the ratio
+    The shorter side becomes ``floor(size / crop_fraction)``, the longer one keeps the ratio
     (rounded down, as torchvision and timm do). Always by the 8-bit kernel, so that an image
     is the same in a stack, in a list and alone.
     """
@@ -170,8 +171,11 @@ def _centres(planes: Tensor, spec: InputSpec) -> Tensor:
 
 
 def _resized(h: int, w: int, spec: InputSpec) -> tuple[int, int]:
-    """Height and width once the shorter side, or each, is ``round(size / crop_fraction)``."""
-    short = round(spec.size / spec.crop_fraction)
+    """Height and width once the shorter side, or each, is ``size / crop_fraction``, rounded down.
+
+    As timm and the authors of MAE do; what is added keeps 224 / (224 / 256) at 256.
+    """
+    short = math.floor(spec.size / spec.crop_fraction + 1e-6)
     if spec.fit == "squash":
         return short, short
     return (short, short * w // h) if h <= w else (short * h // w, short)

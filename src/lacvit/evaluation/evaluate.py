@@ -5,6 +5,8 @@ Shape letters: N images, C classes, D feature dimensions.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lacvit.data.batches import evaluation_batches, hold
+from lacvit.data.faults import Fault, drop_unreadable, find_unreadable
 from lacvit.data.readers import notices, read_data
-from lacvit.data.records import ImageRecords
+from lacvit.data.records import ImageRecords, some_of
 from lacvit.errors import InputError
 from lacvit.features import encode
 from lacvit.metrics.calibration import (
@@ -29,6 +32,7 @@ from lacvit.metrics.classification import accuracy, macro_f1, wilson_interval
 from lacvit.model import Classifier
 
 BATCH = 256  # images a forward pass
+WORKERS = min(8, os.cpu_count() or 1)  # threads that decode
 
 Array = npt.NDArray[Any]
 
@@ -135,25 +139,37 @@ def evaluate(
 ) -> Evaluation:
     """A classifier's answers on a split of a data set; on one without splits, on every image.
 
-    ``data`` and ``root`` are those of :func:`lacvit.data.readers.read_data`.
+    ``data`` and ``root`` are those of :func:`lacvit.data.readers.read_data`. As in training, up to
+    1 % of the images may be unreadable; they are left out, and the notices name them.
 
     Raises:
-        InputError: no such split, or classes that the model does not know.
+        InputError: no such split, classes that the model does not know, or more unreadable images.
     """
     by_split = read_data(data, root)
     if split not in by_split and "all" not in by_split:
         raise InputError(
             f"{data} has no {split} split; it has {', '.join(by_split)}. Choose one with --split."
         )
-    chosen = by_split[split if split in by_split else "all"]
-    return replace(evaluate_records(classifier, chosen), notices=notices(data, root, by_split))
+    faults, chosen = find_unreadable(by_split[split if split in by_split else "all"], WORKERS)
+    chosen = drop_unreadable(chosen, faults, strict=False)
+    said = [*notices(data, root, by_split), *_left_out(faults)]
+    return replace(evaluate_records(classifier, chosen), notices=tuple(said))
+
+
+def _left_out(faults: Sequence[Fault]) -> list[str]:
+    named = some_of([f"{fault.path} ({fault.reason})" for fault in faults])
+    count = "1 image" if len(faults) == 1 else f"{len(faults)} images"
+    return [f"Left out, since unreadable: {count}: {named}."] if faults else []
 
 
 def evaluate_records(classifier: Classifier, records: ImageRecords) -> Evaluation:
     """A classifier's answers on records, whose classes are matched to the model's by name."""
     labels_N = align_labels(records.labels, records.class_names, classifier.class_names)
     batches = evaluation_batches(
-        hold(records), classifier.input_spec, batch_size=BATCH, device=classifier.device
+        hold(records, workers=WORKERS),
+        classifier.input_spec,
+        batch_size=BATCH,
+        device=classifier.device,
     )
     features_ND = encode(classifier.backbone, batches, crops=classifier.crops)
     return Evaluation(

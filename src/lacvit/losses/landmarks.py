@@ -50,7 +50,7 @@ def supcon_floor(labels_N: Tensor, temperature: float) -> float:
         raise InputError(f"labels have shape {tuple(labels_N.shape)}; give one label a row: (N,).")
     if not temperature > 0:
         raise InputError(f"temperature is {temperature}; it must be above 0 (usual: 0.05 to 0.5).")
-    counts_K = torch.unique(labels_N.to(torch.int64), return_counts=True)[1].double()
+    counts_K = torch.unique(labels_N.cpu().to(torch.int64), return_counts=True)[1].double()
     n, n_classes = len(labels_N), len(counts_K)
     apart = math.exp(-n_classes / ((n_classes - 1) * temperature)) if n_classes > 1 else 0.0
     anchors_K = counts_K * (counts_K > 1)

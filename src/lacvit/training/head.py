@@ -193,7 +193,7 @@ class HeadStage:
 
     def _encode(self, split: LabelledImages) -> tuple[Tensor, Tensor]:
         device = self._compute.device
-        found = encode_images(split.images, self._backbone, self._compute, self._crops)
+        found = encode_images(split.images, self._backbone, self._compute.in_float32, self._crops)
         return torch.from_numpy(found).to(device), torch.tensor(split.labels_N).to(device)
 
     def parameter_groups(self) -> list[ParameterGroup]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -36,6 +36,11 @@ class Compute:
     evaluation_batch: int
     workers: int
     group: Group = None
+
+    @property
+    def in_float32(self) -> Compute:
+        """The same for features that a head or a measure is made of: a saved model gives these."""
+        return replace(self, precision="fp32")
 
 
 def training_features(backbone: Backbone, views_NCHW: Tensor) -> Tensor:

@@ -33,9 +33,10 @@ def set_trainable(backbone: Backbone, settings: BackboneSettings, *, seed: int) 
 def prepare(backbone: Backbone, settings: BackboneSettings, *, seed: int) -> None:
     """Make a backbone ready for the stages that train it: once, before the first.
 
+    Some families come with drop-path of their own (Swin, transformers' BEiT: 0.1): 0 is none.
+
     Raises:
         InputError: ``lora`` without peft, or drop-path on blocks that cannot drop.
     """
     set_trainable(backbone, settings, seed=seed)
-    if settings.drop_path:
-        set_drop_path(backbone, settings.drop_path)
+    set_drop_path(backbone, settings.drop_path)
