@@ -76,7 +76,7 @@ def test_every_step_waits_for_the_largest_share(n: int, batch_size: int, process
 def test_processes_share_the_work(
     method: str, processes: int, seconds: int, pico: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forecasts, "time_backbone", lambda *_: ImageSeconds(3.0, 1.0))
+    monkeypatch.setattr(forecasts, "time_backbone", lambda *_: ImageSeconds(3.0, 1.0, 1.0))
     if processes > 1:
         monkeypatch.setenv("WORLD_SIZE", str(processes))
     plan = forecast(settings(method), pico, SPLITS)
@@ -123,5 +123,5 @@ def test_as_many_images_are_encoded_as_was_foreseen(
     pipeline.train(make_settings(recipe=given), asked)
     resolved = RunSettings.model_validate(RunFolder(tmp_path / "run").resolved_settings())
     splits = read_splits(resolved, Silence())
-    stages, evaluating = multiply(resolved, splits, ImageSeconds(training=0.0, encoding=1.0))
+    stages, evaluating = multiply(resolved, splits, ImageSeconds(0.0, encoding=1.0, reading=1.0))
     assert sum(stage.seconds for stage in stages) + evaluating == sum(encoded)

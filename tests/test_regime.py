@@ -98,8 +98,7 @@ def test_what_other_methods_do_anyway_is_a_request_of_its_own(key: str, value: o
 @pytest.mark.parametrize(
     ("spec", "file_format", "kind"),
     [
-        ("run:/home/me/runs/dinosaurs-joint-refit-pico-s0", "timm", "unknown"),
-        ("run:/home/mimi/run", "mae", "none"),
+        ("run:/home/me/runs/dinosaurs-joint-refit-pico-s0", "lacvit", "unknown"),
         ("file:/data/left_in/x.pth", "mae", "none"),
         ("timm:vit_small_patch14_dinov2", "timm", "none"),
         ("timm:vit_small_patch16_224.augreg_in21k", "timm", "labels"),

@@ -59,7 +59,8 @@ class ImageSeconds:
     """What one image costs the backbone, as measured."""
 
     training: float  # a training step's share, views and optimiser included
-    encoding: float
+    encoding: float  # in the precision of training, as validation is while it lasts
+    reading: float  # in float32, as features of heads and measures are
 
 
 def forecast(settings: RunSettings, backbone: Backbone, splits: Splits) -> Forecast:
@@ -91,14 +92,14 @@ def multiply(
     n_encoded, n_validation = (
         math.ceil(len(records) / processes) for records in (splits.train, splits.validation)
     )
-    reading = _reading(settings, encoding)
+    reading = _reading(settings, seconds.reading)
     both = n_encoded + n_validation
     stages = []
     for name in find_arm(settings.method).stages:
         if name == "head":
             live = settings.head.solver == "sgd" and settings.head.features == "live"
             epochs = int(settings.head.epochs) if settings.head.solver == "sgd" else 1
-            fitted = epochs * encoding if live else reading
+            fitted = epochs * seconds.reading if live else reading
             cost = n_encoded * fitted + n_validation * reading
             steps = epochs * math.ceil(n_train / settings.head.batch_size)
         else:
@@ -109,7 +110,7 @@ def multiply(
             own = share_of_epoch(n_train, stage.batch_size, processes)
             cost = epochs * (own * views * training + n_validation * encoding)
             if getattr(stage, "head_init", None) == "probe":
-                cost += both * encoding
+                cost += both * seconds.reading
         stages.append(StageForecast(name, epochs, steps, cost))
     return tuple(stages), _evaluating(settings, splits, reading, processes)
 
@@ -155,7 +156,7 @@ def time_backbone(settings: RunSettings, backbone: Backbone, processes: int = 1)
     size = backbone.input_spec.size
     images = torch.zeros(count, 3, size, size, device=device)
     precision = "fp32" if settings.precision == "auto" else settings.precision
-    times: dict[str, list[float]] = {"train": [], "encode": []}
+    times: dict[str, list[float]] = {"train": [], "encode": [], "read": []}
     for _ in range(TIMED_STEPS + 1):
         started = time.perf_counter()
         with autocast(device, precision):
@@ -164,14 +165,18 @@ def time_backbone(settings: RunSettings, backbone: Backbone, processes: int = 1)
                 features.backward()
         wait_for(device)
         times["train"].append(time.perf_counter() - started)
-        started = time.perf_counter()
-        with torch.no_grad(), autocast(device, precision):
-            backbone(images)
-        wait_for(device)
-        times["encode"].append(time.perf_counter() - started)
+        for name, at in (("encode", precision), ("read", "fp32")):
+            if name == "read" and precision == "fp32":
+                times["read"].append(times["encode"][-1])
+                continue
+            started = time.perf_counter()
+            with torch.no_grad(), autocast(device, at):
+                backbone(images)
+            wait_for(device)
+            times[name].append(time.perf_counter() - started)
     backbone.zero_grad(set_to_none=True)
-    training, encoding = (statistics.median(t[1:]) / count for t in times.values())
-    return ImageSeconds(training * VIEWS_SHARE, encoding)
+    training, encoding, reading = (statistics.median(t[1:]) / count for t in times.values())
+    return ImageSeconds(training * VIEWS_SHARE, encoding, reading)
 
 
 def _timed_images(settings: RunSettings, size: int, processes: int) -> int:

@@ -9,6 +9,7 @@ writes, and all read the images and train.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -68,6 +69,7 @@ def train(
     """
     group, device = start(settings.device)
     shared = shared or Shared()
+    started = time.monotonic()
     main = rank_of(group) == 0
     progress = progress if main and progress is not None else Silence()
     asked = planning.request_of(settings)
@@ -101,7 +103,7 @@ def train(
     folder.update_status(notices=said, method=settings.method)
     for text in (*planning.reading_of(backbone), *said):
         progress.message(text)
-    watcher = StatusProgress(folder, progress)
+    watcher = StatusProgress(folder, progress, started)
     run = together(partial(prepare, settings, folder, splits, watcher, group, shared), group)
     heads = train_stages(run, backbone.to(run.compute.device))
     tested = request.test and len(splits.test) > 0

@@ -284,7 +284,13 @@ def test_the_settings_of_a_run_are_a_recipe_of_compare(
     argv = ["compare", str(digits), "--recipe", str(recipe), "--dry-run", "--seeds", "1"]
     argv += ["--methods", "knn,linear-probe", "--backbones", "pico", "--set", "data.folds=1"]
     assert exit_code(argv) == 0
-    assert "2 runs: 0 done, 2 to do" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "2 runs: 0 done, 2 to do" in shown.out
+    assert "method, seed, backbone.spec, data.shots. --methods" in shown.err
+    recipe.write_text("[joint]\nepochs = 25\n")  # as the settings of a run that trained
+    assert exit_code(argv) == 2
+    assert "joint.epochs is set (the settings of a run have it)" in capsys.readouterr().err
+    recipe.write_text('[joint]\nepochs = "auto"\n')
     assert exit_code([*argv, "--set", "seed=3"]) == 2
     assert "seed differs from run to run here" in capsys.readouterr().err
     assert exit_code([*argv, "--epochs", "5", "--set", "contrastive.epochs=10"]) == 2

@@ -17,7 +17,7 @@ from lacvit.comparison.tables import as_markdown
 from lacvit.errors import InputError, RunStopped
 from lacvit.neighbour_head import NeighbourHead
 from lacvit.planning import request_of
-from lacvit.report import write_report
+from lacvit.report import write_comparison_report, write_report
 from lacvit.run_folder import begin
 from set_trees import write_oxford_pets
 
@@ -138,6 +138,12 @@ def test_auto_is_one_backbone_for_every_method(
     assert kept["auto"] == {"spec": "pico", "words": words}
     assert words in as_markdown(kept)
     assert words in (request.output / "comparison.html").read_text()
+    kept["auto"] = "pico"  # as an earlier version wrote it
+    (request.output / "comparison.json").write_text(json.dumps(kept))
+    write_comparison_report(request.output)
+    with pytest.raises(RunStopped):
+        compare({**GIVEN, "data.path": str(digits)}, request)
+    assert trained[-1] == "pico"
 
 
 def test_a_set_by_name_is_compared_from_python(

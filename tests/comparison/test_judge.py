@@ -300,6 +300,6 @@ def test_a_method_that_never_ended_is_above_nothing(tmp_path: Path) -> None:
     del answers["lacvit"]
     without = {**judged(tmp_path / "without", answers), "methods": whole["methods"]}
     assert [words.split(": ")[1] for words in shortfalls(without, -100.0)] == [
-        f"lacvit and {other} have no seed on which both ended."
+        f"lacvit has no run that ended, to set lacvit against {other}."
         for other in ("linear-probe", "cross-entropy")
     ]

@@ -100,6 +100,16 @@ def test_images_that_are_decoded_again_pass_a_few_at_a_time(monkeypatch):
         torch.testing.assert_close(again, kept, rtol=0, atol=1e-6)
 
 
+def test_what_is_not_kept_is_not_decoded(monkeypatch):
+    records, read = equal_sized(40), []
+    real = ImageRecords.read
+    monkeypatch.setattr(ImageRecords, "read", lambda r, i: read.append(i) or real(r, i))
+    hold(records, memory_bytes=0)
+    assert not read
+    hold(records, memory_bytes=3 * 8 * 8 * 2)  # two images
+    assert len(read) <= 16
+
+
 def test_an_unreadable_image_is_named(tmp_path):
     write_classes(tmp_path, {"a": 2, "b": 1})
     (tmp_path / "a" / "1.png").write_bytes(b"")

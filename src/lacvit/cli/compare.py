@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -108,7 +109,8 @@ def compare(
     method has 100 epochs, the same rule for its rate, and a head fitted on training images alone
     that reads whole images. There it has 25 to 60 epochs, twice the rate for encoders pretrained
     without labels, and a head fitted on validation images too, which at 32 pixels reads corners.
-    --set head.fit_on=all and --set features.crops=corners give every method here such a head.
+    --set head.fit_on=all and --set features.crops=corners give such a head to every method that
+    fits one: cross-entropy-refit does, cross-entropy does not.
 
     Several sets: lacvit compare photos/ cub200 --root sets/ ends in one table of them all.
 
@@ -118,6 +120,9 @@ def compare(
     # A recipe, such as the settings of a run, may name what the comparison decides itself.
     of_all = read_recipe(recipe) if recipe else {}
     given = {key: value for key, value in of_all.items() if key not in OF_ONE_RUN}
+    if left_out := [key for key in OF_ONE_RUN if key in of_all]:
+        said = f"Left out of {recipe}: {', '.join(left_out)}. --methods, --seeds, --backbones and"
+        print(f"{said} --shots say these here.", file=sys.stderr)
     assigned = dict(parse_assignment(text) for text in assign or ())
     flags = {"data.root": root, "contrastive.epochs": epochs}
     _refuse_disagreement(assigned, {**flags, "data.path": data[0] if data else None})

@@ -53,16 +53,17 @@ class Pace:
 
 def check_budget(request: Request, given: Mapping[str, object]) -> None:
     """Raises:
-    InputError: no such budget; epochs set by hand where time decides them.
+    InputError: no such budget; epochs of one method's stage set by hand.
     """
     if request.budget not in (EQUAL_IMAGES, EQUAL_TIME):
         raise InputError(f"--budget is {request.budget!r}; give {EQUAL_IMAGES} or {EQUAL_TIME}.")
-    set_by_hand = [key for key in ("cross_entropy.epochs", "joint.epochs") if key in given]
-    if request.budget == EQUAL_TIME and set_by_hand:
-        raise InputError(
-            f"{set_by_hand[0]} is set, and --budget {EQUAL_TIME} decides it. Leave it out: "
-            f"--epochs says how long {REFERENCE} trains."
-        )
+    for key in ("cross_entropy.epochs", "joint.epochs"):
+        if given.get(key, "auto") != "auto":
+            raise InputError(
+                f"{key} is set (the settings of a run have it), and --budget {request.budget} "
+                f"decides it for every method. Leave it out: --epochs says how long {REFERENCE} "
+                f"trains, and the others follow."
+            )
 
 
 def equal_time(

@@ -214,6 +214,8 @@ def _settle(
     chosen = earlier.get(AUTO)
     if chosen is None:
         chosen = pipeline.choose_backbone(make_settings(recipe=given), progress, shared)
+    if isinstance(chosen, str):  # as an earlier version kept it
+        chosen = {"spec": chosen, "words": f"Backbone: {chosen}, chosen when this began."}
     names = dict.fromkeys(chosen["spec"] if name == AUTO else name for name in request.backbones)
     return replace(request, backbones=tuple(names), chosen=chosen)
 

@@ -99,9 +99,17 @@ def shortfalls(figures: Mapping[str, Any], points: float) -> Iterator[str]:
         told = {pair["against"]: pair for pair in cell["pairs"] if pair["method"] == ours}
         for other in methods:
             if other != ours and other not in told:
-                yield f"{cell['name']}: {ours} and {other} have no seed on which both ended."
+                yield f"{cell['name']}: {_why_untold(cell, ours, other)}"
             elif other != ours and 100 * told[other]["difference"] < points:
                 yield told[other]["words"]
+
+
+def _why_untold(cell: Mapping[str, Any], ours: str, other: str) -> str:
+    there = {method["method"] for method in cell["methods"]}
+    missing = [name for name in (ours, other) if name not in there]
+    if missing:
+        return f"{' and '.join(missing)} has no run that ended, to set {ours} against {other}."
+    return f"there is no seed on which every method ended, to set {ours} against {other}."
 
 
 @dataclass(frozen=True)

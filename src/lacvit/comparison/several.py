@@ -119,7 +119,7 @@ def as_csv(figures: Sequence[Mapping[str, Any]]) -> str:
         about = {"data": comparison["data"], "complete": comparison["complete"]}
         for method in cell["methods"]:
             low, high = method["interval"] or ("", "")
-            seeds = len({run["seed"] for run in method["runs"]})
+            seeds = len(cell["seeds"]) or len({run["seed"] for run in method["runs"]})
             more = {"low": low, "high": high, "seeds": seeds}
             writer.writerow({**cell, **method, **about, **more})
     return buffer.getvalue()

@@ -38,8 +38,8 @@ __all__ = [
 
 Made = TypeVar("Made")
 
-AHEAD = 256  # images that are decoded ahead of the one that is looked at
-# Images that are whole at one time on their way to a batch: a photograph may have 40 MB.
+# Images that are whole at one time, on their way to a batch or to be kept: a photograph may have
+# 40 MB.
 AT_ONCE = 16
 
 
@@ -95,6 +95,8 @@ def hold(
         UnreadableImageError: an image cannot be decoded; ``find_unreadable`` finds all of them.
     """
     kept: list[Pixels] = []
+    if memory_bytes == 0:
+        return DecodedImages(records, kept, workers)
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         decoded = _decoded(records, pool)
         first = next(decoded, None)
@@ -122,8 +124,8 @@ def hold(
 
 def _decoded(records: ImageRecords, pool: Executor) -> Iterator[Pixels]:
     """All images in order, a limited number of them decoded ahead."""
-    for start in range(0, len(records), AHEAD):
-        yield from pool.map(records.read, range(start, min(start + AHEAD, len(records))))
+    for start in range(0, len(records), AT_ONCE):
+        yield from pool.map(records.read, range(start, min(start + AT_ONCE, len(records))))
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def over_time(key: str, cell: Mapping[str, Any]) -> Chart | None:
                     faint=True, notes=notes,
                 )
             )  # fmt: skip
-        middle = (float(np.mean(seconds)), float(np.mean(accuracies)))
+        middle = (float(np.mean(seconds)), 100 * method["accuracy"])
         label = METHODS.get(name, name)
         series.append(
             Series(name, _short(middle[:1]), _short(middle[1:]), name, "markers", notes=(label,))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from lacvit.backbones.backbone import Backbone
 from lacvit.config import HeadSettings
 from lacvit.data.batches import ViewPlan, epoch_order, share, view_batches
-from lacvit.devices import autocast, threads_for
+from lacvit.devices import threads_for
 from lacvit.distributed import rank_of, size_of
 from lacvit.features import Crops
 from lacvit.training.heads import (
@@ -219,7 +219,7 @@ class HeadStage:
 
     def _live(self, epoch: int) -> Iterator[FeatureBatch]:
         for batch in view_batches(self._train.images, self._train.labels_N, self._views, epoch):
-            with torch.no_grad(), autocast(self._compute.device, self._compute.precision):
+            with torch.no_grad():  # in float32, as the saved model reads images
                 views_BCHW = batch.views_BVCHW.flatten(0, 1)
                 features = training_features(self._backbone, views_BCHW).float()
             yield FeatureBatch(features, batch.labels_B, len(batch.global_labels_G))

@@ -51,12 +51,13 @@ class Silence:
 class StatusProgress:
     """Keeps ``status.json`` at the epoch, and tells the real watcher everything.
 
-    Its seconds are those of every start of the run, up to the last epoch that was kept.
+    Its seconds are those of every start of the run, up to the last epoch that was kept; this one
+    began at ``started``, by the monotonic clock.
     """
 
-    def __init__(self, folder: RunFolder, watcher: Progress) -> None:
+    def __init__(self, folder: RunFolder, watcher: Progress, started: float) -> None:
         self._folder, self._watcher = folder, watcher
-        self._started = time.monotonic() - float(folder.status().get("seconds", 0.0))
+        self._started = started - float(folder.status().get("seconds", 0.0))
 
     def seconds(self) -> float:
         return round(time.monotonic() - self._started, 1)
