@@ -26,6 +26,7 @@ from hf_folders import (
     write_processor,
 )
 from lacvit.backbones import build_backbone, hf_models, load_backbone
+from lacvit.backbones.drop_path import set_drop_path
 from lacvit.errors import InputError
 
 import transformers  # isort: skip  (hf_folders has applied the shim)
@@ -539,3 +540,23 @@ def test_a_damaged_processor_is_refused(name: str, text: str, tmp_path: Path) ->
     path = save(TINY["ijepa"].make(), tmp_path / "ijepa") / name
     path.write_text(text)
     assert f"{path} is damaged" in refusal(path.parent)
+
+
+@pytest.mark.parametrize("family", ["yolos", "aimv2_vision_model"])
+def test_drop_path_reaches_blocks_of_other_shapes(family: str, tmp_path: Path) -> None:
+    """At nearly 1 the last block leaves both branches out, and its tokens pass unchanged."""
+    kinds = TINY | DISCOVERED
+    backbone = load_backbone(f"hf:{hf_folders.save(kinds[family].make(), tmp_path / 'm')}")
+    last, seen = backbone.blocks()[-1], {}
+    last.register_forward_pre_hook(lambda _, given: seen.update(before=given[0]))
+    last.register_forward_hook(lambda _, __, out: seen.update(after=out))
+    set_drop_path(backbone, 1 - 1e-7)
+    size = backbone.input_spec.size
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        backbone.train()(images)
+        after = seen["after"][0] if isinstance(seen["after"], tuple) else seen["after"]
+        torch.testing.assert_close(after, seen["before"])
+        backbone.eval()(images)
+    after = seen["after"][0] if isinstance(seen["after"], tuple) else seen["after"]
+    assert not torch.allclose(after, seen["before"], atol=1e-3)

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from lacvit.backbones.backbone import Backbone
 from lacvit.errors import InputError
 
-# The residual branches of those blocks of transformers that have no drop-path of their own.
-BRANCHES = ("attention", "self_attn", "mlp")
+# The residual branches of those blocks of transformers that have no drop-path of their own, or what
+# ends one (YOLOS adds what went round the branch inside of "output").
+BRANCHES = ("attention", "self_attn", "mlp", "ffn", "output.dense")
 
 
 def set_drop_path(backbone: Backbone, rate: float) -> None:
@@ -41,7 +42,7 @@ def _set(block: nn.Module, rate: float, spec: str) -> None:
         return
     if rate == 0:
         return
-    branches = [module for name, module in block.named_children() if name in BRANCHES]
+    branches = [module for name, module in block.named_modules() if name in BRANCHES]
     if len(branches) != 2:
         raise InputError(f"{spec} has no branches to drop. Leave backbone.drop_path out.")
     for branch in branches:
