@@ -21,7 +21,7 @@ def machine(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("side", "gigabytes", "cached", "network", "spec", "said"),
     [
-        (32, 80, (BASE,), True, "pico", "the images have 32 pixels, of which pico sees 32"),
+        (32, 80, (BASE,), True, "pico", "the images have 32 pixels a side, and pico sees 32"),
         (64, 0, (), True, "pico", "the images have 64 pixels"),
         (65, 0, (), True, TINY, "even on a processor; 39 MB are downloaded"),
         (224, 0, (BASE, SMALL), True, TINY, "39 MB are downloaded if need be, licence apache-2.0"),

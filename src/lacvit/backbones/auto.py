@@ -65,7 +65,7 @@ def choose(shorter_side: int, accelerator_gigabytes: float) -> Choice:
         accelerator_gigabytes: memory of the accelerator; 0 where only a processor trains.
     """
     if shorter_side <= LARGE_IMAGES:
-        return Choice(PICO, f"the images have {shorter_side} pixels, of which pico sees 32")
+        return Choice(PICO, f"the images have {shorter_side} pixels a side, and pico sees 32")
     fitting = [
         row
         for row in ROWS
