@@ -34,6 +34,7 @@ CELLS: dict[str, dict[str, object]] = {
 TRIED: dict[str, dict[str, dict[str, object]]] = {
     "cross-entropy-refit": {
         "base": {},
+        "batch 64": {"cross_entropy.batch_size": 64},
     },
     "joint-refit": {
         "base": {},
@@ -64,8 +65,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--pretrained", type=Path, help="leave out to run pico alone")
     parser.add_argument("--output", type=Path, required=True)
-    for name in ("cell", "backbone"):
-        parser.add_argument(f"--{name}", help="only this one's runs")
+    for name in ("cell", "backbone", "value"):
+        parser.add_argument(f"--{name}", action="append", help="only its runs; may be repeated")
     parser.add_argument("--shard", default="1/1")
     parser.add_argument("--collect", action="store_true", help="only write the table")
     arguments = parser.parse_args()
@@ -73,8 +74,10 @@ def main() -> None:
     chosen = [
         job
         for job in planned
-        if arguments.cell in (None, job.row["cell"])
-        and arguments.backbone in (None, job.row["backbone"])
+        if all(
+            job.row[name] in (getattr(arguments, name) or [job.row[name]])
+            for name in ("cell", "backbone", "value")
+        )
     ]
     if not arguments.collect:
         run_all(chosen, arguments.output, arguments.shard, RESULT)

@@ -1,5 +1,6 @@
 """A saved model: moved, damaged, unfinished, and used on files."""
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.special import softmax
 
 from lacvit.backbones import load_backbone
@@ -95,6 +97,41 @@ def test_batches_change_no_answer(batch_size: int, pictures: list[Path]) -> None
     np.testing.assert_allclose(
         model.embed(pictures, batch_size=batch_size), alone, rtol=1e-4, atol=1e-5
     )
+
+
+def test_pixels_are_answered_like_their_file(pictures: list[Path]) -> None:
+    model = made()
+    expected = model.embed(pictures)
+    pixels = [read_image(path) for path in pictures]
+    turned = [image[:, :, ::-1].copy()[:, :, ::-1] for image in pixels]  # as OpenCV's are turned
+    opened = [Image.fromarray(image) for image in pixels]
+    for images in (iter(pictures), pixels, turned, opened, np.stack([p[:40] for p in pixels])):
+        found = model.embed(images)
+        if not isinstance(images, np.ndarray):
+            np.testing.assert_array_equal(found, expected)
+        assert found.shape == expected.shape
+    assert [answer.path for answer in model.predict(pixels)] == [""] * 5
+    grey = pixels[0][:, :, 0]
+    np.testing.assert_array_equal(model.embed([grey]), model.embed([np.dstack([grey] * 3)]))
+
+
+def test_what_is_no_list_of_pictures_is_refused(pictures: list[Path]) -> None:
+    model = made()
+    image = read_image(pictures[0])
+    for one in (image, Image.fromarray(image)):
+        with pytest.raises(InputError, match=r"Give a list of images, even of one"):
+            model.predict(one)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"an image is an array of float64"):
+        model.predict([image / 255])
+    cut = io.BytesIO(pictures[0].read_bytes()[:2000])
+    with pytest.raises(InputError, match="cannot be read"):
+        model.predict([Image.open(cut)])
+
+
+def test_a_model_tells_what_it_is(saved: Path) -> None:
+    model = load(saved, device="cpu")
+    assert repr(model) == "Classifier(pico, 3 classes: cat, wild, dög, owl; 32 pixels, on cpu)"
+    assert model.folder == saved / "model"
 
 
 def test_no_pictures_give_no_answers() -> None:

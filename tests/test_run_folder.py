@@ -16,13 +16,14 @@ from lacvit.run_folder import (
     begin,
     inspect,
     read_json,
+    same_request,
     write_bytes,
     write_json,
     write_text,
     write_toml,
 )
 
-REQUEST: dict[str, object] = {"seed": 0, "views.crop_scale": (0.35, 1.0)}
+REQUEST: dict[str, object] = {"seed": 0, "views.crop_scale": [0.35, 1.0]}
 
 
 def refusal(act: Callable[[], object]) -> str:
@@ -251,3 +252,15 @@ def test_status_keeps_what_is_not_changed(tmp_path: Path) -> None:
     folder.update_status(epoch=3)
     assert folder.status()["epoch"] == 3
     assert folder.status()["request"]["seed"] == 0
+
+
+@pytest.mark.parametrize("spelt", ["photos", "photos/", "./photos", "a/../photos"])
+def test_a_place_may_be_spelt_in_any_way(
+    spelt: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    earlier = {**REQUEST, "data.path": str(tmp_path / "photos"), "data.root": "."}
+    assert same_request(earlier, {**REQUEST, "data.path": spelt, "data.root": str(tmp_path)})
+    assert not same_request(earlier, {**REQUEST, "data.path": "others", "data.root": "."})
+    assert not same_request(earlier, {**REQUEST, "data.path": spelt})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lacvit import comparison, pipeline, planning
@@ -10,8 +10,11 @@ from lacvit.arms import COMPARED
 from lacvit.config import OF_ONE_RUN, RunSettings, flatten, make_settings, read_recipe
 from lacvit.evaluation import evaluate as measuring
 from lacvit.model import Classifier, load
+from lacvit.progress import make_progress
 
 __all__ = ["compare", "evaluate", "load", "train"]
+
+Given = RunSettings | Mapping[str, object] | str | Path
 
 
 def train(
@@ -22,7 +25,8 @@ def train(
     backbone: str | None = None,
     method: str | None = None,
     seed: int | None = None,
-    settings: RunSettings | str | Path | None = None,
+    settings: Given | None = None,
+    progress: bool = True,
 ) -> pipeline.TrainResult:
     """Train a classifier on labelled images, or go on with the same run where it was left.
 
@@ -34,8 +38,10 @@ def train(
         backbone: ``auto``, ``pico``, ``timm:NAME``, ``hf:ORG/NAME``, ``file:PATH`` or ``run:DIR``.
         method: an arm of :mod:`lacvit.arms`.
         seed: draws shots, batches, views and fresh weights.
-        settings: everything else, as a ``RunSettings`` or the path of a recipe. The arguments
+        settings: everything else: a mapping (``{"contrastive.epochs": 20}``), the path of a
+            recipe, or a ``RunSettings``, of which what was given by hand counts. The arguments
             above beat it.
+        progress: show on stderr how far it is.
 
     Raises:
         InputError: something that the caller can mend; the message says what and how.
@@ -49,7 +55,9 @@ def train(
     }
     folder = None if output is None else Path(output)
     return pipeline.train(
-        make_settings(recipe=_recipe(settings), flags=flags), pipeline.Request(output=folder)
+        make_settings(recipe=_given(settings), flags=flags),
+        pipeline.Request(output=folder),
+        progress=make_progress(quiet=not progress, json_logs=False),
     )
 
 
@@ -62,10 +70,11 @@ def compare(
     seeds: int = 5,
     shots: Sequence[int] | None = None,
     output: str | Path | None = None,
-    settings: RunSettings | str | Path | None = None,
+    settings: Given | None = None,
     trials: int = 0,
     budget: str = "equal-images",
     pick: bool = False,
+    progress: bool = True,
 ) -> comparison.Comparison:
     """Compare methods on the same images, splits and seeds, at equal image passes or equal time.
 
@@ -78,15 +87,16 @@ def compare(
         seeds: runs of each method.
         shots: images a class; each number makes a cell of its own.
         output: by default ``comparisons/<data>``; what is finished there is not run again.
-        settings: everything else, the same for every run.
+        settings: everything else, as for :func:`train`; the same for every run.
         trials: settings that each method tries first, judged on validation images alone.
         budget: ``equal-images``, or ``equal-time``: epochs scaled to lacvit's training time.
         pick: keep the model of the method that validation prefers, for :func:`load`.
+        progress: show on stderr how far it is.
 
     Raises:
         InputError: something that the caller can mend; the message says what and how.
     """
-    given = {key: value for key, value in _set_by_hand(settings).items() if key not in OF_ONE_RUN}
+    given = {key: value for key, value in _given(settings).items() if key not in OF_ONE_RUN}
     request = comparison.Request(
         output=Path(output or Path("comparisons") / planning.name_of(data)),
         methods=tuple(methods or COMPARED),
@@ -98,20 +108,17 @@ def compare(
         pick=pick,
     )
     given |= {"data.path": str(data)} | ({} if root is None else {"data.root": str(root)})
-    return comparison.compare(given, request)
+    watcher = make_progress(quiet=not progress, json_logs=False)
+    return comparison.compare(given, request, watcher)
 
 
-def _set_by_hand(settings: RunSettings | str | Path | None) -> dict[str, object]:
-    """Without the defaults, which each method overrides in its own way."""
+def _given(settings: Given | None) -> dict[str, object]:
+    """As dotted keys, without the defaults: each method overrides these in its own way."""
+    if settings is None:
+        return {}
     if isinstance(settings, RunSettings):
         return flatten(settings.model_dump(exclude_unset=True))
-    return _recipe(settings)
-
-
-def _recipe(settings: RunSettings | str | Path | None) -> dict[str, object]:
-    if isinstance(settings, RunSettings):
-        return planning.request_of(settings)
-    return {} if settings is None else read_recipe(Path(settings))
+    return flatten(settings) if isinstance(settings, Mapping) else read_recipe(Path(settings))
 
 
 def evaluate(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed import ProcessGroup
 
-from lacvit.errors import InputError, PeerStopped
+from lacvit.errors import InputError, PeerStopped, RunStopped
 
 Group = ProcessGroup | None
 T = TypeVar("T")
@@ -96,11 +96,11 @@ def prepare_together(
     can be pickled.
     """
     own: T | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
     try:
         own = prepare()
         said: tuple[str | None, dict[str, Any]] = None, describe(own)
-    except Exception as caught:  # raised below, when the others have heard of it
+    except (Exception, RunStopped) as caught:  # raised below, when the others have heard of it
         error, said = caught, (str(caught), {})
     heard: list[tuple[str | None, dict[str, Any]]] = [said] * dist.get_world_size(group)
     dist.all_gather_object(heard, said, group=group)
@@ -172,7 +172,7 @@ def together(work: Callable[[], T], group: Group) -> T:
     value, error = None, None
     try:
         value = work()
-    except Exception as caught:  # raised below, when the others have heard of it
+    except (Exception, RunStopped) as caught:  # raised below, when the others have heard of it
         error = caught
     said: list[str | None] = [None] * size_of(group)
     dist.all_gather_object(said, None if error is None else str(error), group=group)

@@ -1,4 +1,4 @@
-"""The exceptions a user can meet, by who can mend them.
+"""What can end a command, by who can mend it.
 
 Messages say what is wrong, the value got, the values allowed, and what to do.
 Faults of our own are plain exceptions: they end in a traceback, as they should.
@@ -6,7 +6,7 @@ Faults of our own are plain exceptions: they end in a traceback, as they should.
 
 
 class LacvitError(Exception):
-    """Base of everything that lacvit raises on purpose."""
+    """Base of every fault that lacvit raises on purpose."""
 
 
 class InputError(LacvitError):
@@ -17,8 +17,12 @@ class Diverged(InputError):
     """Training with these settings left the finite numbers; milder ones are needed."""
 
 
-class RunStopped(LacvitError):
-    """Nobody has to mend it: Ctrl-C or SIGTERM came, and the message says how to go on."""
+class RunStopped(BaseException):
+    """Nobody has to mend it: Ctrl-C or SIGTERM came, and the message says how to go on.
+
+    It may be raised anywhere. Like KeyboardInterrupt it is no ``Exception``, so that no handler
+    takes it for a fault of a file or of a library.
+    """
 
 
 class PeerStopped(LacvitError):

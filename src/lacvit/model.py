@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -10,13 +10,14 @@ from typing import Self
 
 import numpy as np
 import torch
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lacvit.backbones import Architecture, Backbone, Origin, build_backbone
-from lacvit.data.decoding import UnreadableImageError, decode_image
+from lacvit.data.decoding import UnreadableImageError, decode_image, upright_rgb
 from lacvit.data.views import evaluation_view
 from lacvit.devices import find_device
 from lacvit.errors import InputError
@@ -26,6 +27,9 @@ from lacvit.metrics.calibration import tempered
 from lacvit.neighbour_head import NeighbourHead
 from lacvit.run_folder import read_json, write_bytes, write_json
 
+# What `Classifier` is given as an image: a file, or pixels.
+ImageLike = str | Path | Image.Image | np.ndarray
+
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 FORMAT_VERSION = 1
 
@@ -34,7 +38,7 @@ FORMAT_VERSION = 1
 class Prediction:
     """The answer for one image."""
 
-    path: str
+    path: str  # "" of pixels
     label: str
     probability: float
     top: tuple[tuple[str, float], ...]  # the most probable classes, most probable first
@@ -87,6 +91,7 @@ class Classifier:
             what they say; it moves no prediction.
         crops: parts of an image whose features are averaged, as they were for the head; None
             encodes whole images, in a sixth of the time and somewhat less exactly.
+        folder: where it was loaded from; None where it was made here.
     """
 
     def __init__(
@@ -96,12 +101,21 @@ class Classifier:
         class_names: Sequence[str],
         temperature: float = 1.0,
         crops: Crops | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.backbone = backbone.eval()
         self.head = head.eval()
         self.class_names = tuple(class_names)
         self.temperature = temperature
         self.crops = crops
+        self.folder = folder
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.class_names[:5]) + ", ..." * (len(self.class_names) > 5)
+        return (
+            f"Classifier({self.backbone.origin.spec}, {len(self.class_names)} classes: {names}; "
+            f"{self.input_spec.size} pixels, on {self.device})"
+        )
 
     @property
     def input_spec(self) -> InputSpec:
@@ -121,33 +135,39 @@ class Classifier:
         return self
 
     def predict(
-        self, paths: Sequence[str | Path], *, batch_size: int = 64, top: int = 5
+        self, images: Iterable[ImageLike], *, batch_size: int = 64, top: int = 5
     ) -> list[Prediction]:
-        """The most probable class of each image file, in order.
+        """The most probable class of each image, in order.
+
+        Args:
+            images: paths of files, PIL images, or uint8 arrays (H, W), (H, W, 3).
+            batch_size: images read at a time.
+            top: classes told of each image, at most.
 
         Raises:
             InputError: a file is missing or is no image; it is named.
         """
-        logits_NC = self.logits(self.embed(paths, batch_size=batch_size))
+        images = _listed(images)
+        logits_NC = self.logits(self.embed(images, batch_size=batch_size))
         probabilities_NC = tempered(logits_NC, self.temperature)
         order_NC = np.argsort(-logits_NC, axis=1, kind="stable")
         return [
             Prediction(
-                path=str(path),
+                path=str(image) if isinstance(image, str | Path) else "",
                 label=self.class_names[order[0]],
                 probability=float(row[order[0]]),
                 top=tuple((self.class_names[c], float(row[c])) for c in order[:top]),
             )
-            for path, row, order in zip(paths, probabilities_NC, order_NC, strict=True)
+            for image, row, order in zip(images, probabilities_NC, order_NC, strict=True)
         ]
 
-    def embed(self, paths: Sequence[str | Path], *, batch_size: int = 64) -> np.ndarray:
-        """Pooled features of image files, float32 (N, D), in order.
+    def embed(self, images: Iterable[ImageLike], *, batch_size: int = 64) -> np.ndarray:
+        """Pooled features of images, float32 (N, D), in order; ``images`` as for `predict`.
 
         Raises:
             InputError: a file is missing or is no image; it is named.
         """
-        return encode(self.backbone, self._read(paths, batch_size), crops=self.crops)
+        return encode(self.backbone, self._read(_listed(images), batch_size), crops=self.crops)
 
     @torch.no_grad()
     def logits(self, features_ND: np.ndarray) -> np.ndarray:
@@ -159,12 +179,10 @@ class Classifier:
         """Softmax of the logits over the temperature, float32 (N, C), from features (N, D)."""
         return tempered(self.logits(features_ND), self.temperature)
 
-    def _read(self, paths: Sequence[str | Path], batch_size: int) -> Iterator[Tensor]:
-        if isinstance(paths, str | Path):  # a string is a sequence of strings too
-            raise InputError(f"Give a list of paths: [{str(paths)!r}].")
-        for start in range(0, len(paths), batch_size):
-            images = [read_image(path) for path in paths[start : start + batch_size]]
-            yield evaluation_view(images, self.input_spec).to(self.device)
+    def _read(self, images: Sequence[ImageLike], batch_size: int) -> Iterator[Tensor]:
+        for start in range(0, len(images), batch_size):
+            pixels = [_pixels(image) for image in images[start : start + batch_size]]
+            yield evaluation_view(pixels, self.input_spec).to(self.device)
 
     def save(self, folder: Path, *, card: str) -> None:
         """Write ``config.json``, ``model.safetensors`` and the card ``README.md``."""
@@ -205,7 +223,7 @@ class Classifier:
             raise InputError(
                 f"{folder / WEIGHTS} is missing or damaged: {error}. Copy the whole folder again."
             ) from error
-        return cls(backbone, head, config.class_names, config.temperature, config.crops)
+        return cls(backbone, head, config.class_names, config.temperature, config.crops, folder)
 
 
 def _read_head(
@@ -223,6 +241,32 @@ def _read_head(
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _listed(images: Iterable[ImageLike]) -> list[ImageLike]:
+    if isinstance(images, str | Path):  # a string is a sequence of strings too
+        raise InputError(f"Give a list of paths: [{str(images)!r}].")
+    if isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
+        raise InputError("Give a list of images, even of one: [image].")
+    return list(images)
+
+
+def _pixels(image: ImageLike) -> np.ndarray:
+    """An image as uint8 (H, W, 3), upright, RGB.
+
+    Raises:
+        InputError: a file is missing or is no image; an array is of another shape or dtype.
+    """
+    if isinstance(image, str | Path):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        return upright_rgb(image)
+    if image.dtype != np.uint8 or not (image.ndim == 2 or image.shape[2:] == (3,)):
+        raise InputError(
+            f"an image is an array of {image.dtype}, shape {image.shape}; expected uint8, "
+            f"(H, W, 3) in RGB or (H, W)."
+        )
+    return np.repeat(image[:, :, None], 3, axis=2) if image.ndim == 2 else image.copy()
 
 
 def read_image(path: str | Path) -> np.ndarray:

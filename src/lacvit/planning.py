@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -22,7 +22,7 @@ from lacvit.config import ContrastSettings, DataSettings, OptimizerSettings, Run
 from lacvit.data.named_sets import names_a_set
 from lacvit.devices import find_device
 from lacvit.errors import InputError
-from lacvit.run_folder import RunFolder, read_json, write_json, write_toml
+from lacvit.run_folder import RunFolder, read_json, same_request, write_json, write_toml
 from lacvit.training.adapters import load_peft
 from lacvit.training.head import EXACT_ITERATIONS, SGD_EPOCHS
 from lacvit.training.optim import automatic_learning_rate
@@ -62,10 +62,9 @@ def earlier_output(settings: RunSettings, request: dict[str, object]) -> Path | 
         return default_output(settings)
     data = name_of(settings.data.path or "data")
     pattern = f"{data}-{arm_of(settings)}-*-s{settings.seed}"
-    asked = json.loads(json.dumps(request))
     for path in sorted(Path("runs").glob(pattern)):
         status = RunFolder(path).status_file
-        if status.exists() and read_json(status).get("request") == asked:
+        if status.exists() and same_request(read_json(status).get("request", {}), request):
             return path
     return None
 
@@ -101,8 +100,9 @@ def short_name(spec: str) -> str:
 
 
 def request_of(settings: RunSettings) -> dict[str, object]:
-    """What was asked for, as dotted settings without those that have no value."""
-    return {k: v for k, v in flatten(settings.model_dump()).items() if v is not None}
+    """What was asked for, as dotted settings without those that have no value, as JSON has them."""
+    dumped = flatten(settings.model_dump(mode="json"))
+    return {key: value for key, value in dumped.items() if value is not None}
 
 
 DEFAULTS = request_of(RunSettings())
@@ -283,8 +283,15 @@ def _environment(settings: RunSettings) -> dict[str, object]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "command": " ".join(["lacvit", *sys.argv[1:]]) if "lacvit" in sys.argv[0] else None,
+        "command": _command(),
     }
+
+
+def _command() -> str | None:
+    """What was typed, as a shell reads it; None where another program called."""
+    program = Path(sys.argv[0])
+    ours = program.stem == "lacvit" or program.parts[-2:] == ("lacvit", "__main__.py")
+    return shlex.join(["lacvit", *sys.argv[1:]]) if ours else None
 
 
 def _processor() -> str:

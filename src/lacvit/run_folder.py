@@ -216,6 +216,7 @@ class RunFolder:
 
 
 State = Literal["new", "resumed", "finished"]
+PLACES = ("data.path", "data.root")  # settings that say where images lie
 
 
 def inspect(
@@ -256,8 +257,8 @@ def inspect(
     if overwrite:
         return "new"
     # A setting that an earlier version had not yet was at its default.
-    earlier, asked = (_as_read({**defaults, **words}) for words in (status["request"], request))
-    if earlier != asked:
+    earlier, asked = ({**defaults, **words} for words in (status["request"], request))
+    if not same_request(earlier, asked):
         raise InputError(
             f"{path} holds another run: {_differences(earlier, asked)}. "
             f"Choose another folder with --output, or replace it with --overwrite."
@@ -285,7 +286,7 @@ def begin(path: Path, request: Mapping[str, object]) -> RunFolder:
         raise _cannot_write(path, error) from error
     write_json(
         folder.status_file,
-        {"stage": None, "epoch": 0, "finished": False, "notices": [], "request": _as_read(request)},
+        {"stage": None, "epoch": 0, "finished": False, "notices": [], "request": dict(request)},
     )
     return folder
 
@@ -298,10 +299,15 @@ RUN_ENTRIES = (
 )  # fmt: skip
 
 
-def _as_read(request: Mapping[str, object]) -> dict[str, object]:
-    """As JSON gives it back: tuples are lists."""
-    read: dict[str, object] = json.loads(json.dumps(request))
-    return read
+def same_request(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
+    """Whether two requests say the same, however they spell where the images lie."""
+    return _spelt_out(one) == _spelt_out(other)
+
+
+def _spelt_out(request: Mapping[str, object]) -> dict[str, object]:
+    """With whole paths; the name of a set comes to the same one each time."""
+    places = {key: Path(str(request[key])).resolve() for key in PLACES if request.get(key)}
+    return {**request, **places}
 
 
 def _visible(path: Path) -> list[str]:
@@ -309,5 +315,6 @@ def _visible(path: Path) -> list[str]:
 
 
 def _differences(earlier: Mapping[str, object], request: Mapping[str, object]) -> str:
-    keys = [k for k in sorted(earlier.keys() | request.keys()) if earlier.get(k) != request.get(k)]
-    return "; ".join(f"{k} is {earlier.get(k)!r} there, {request.get(k)!r} here" for k in keys[:5])
+    there, here = _spelt_out(earlier), _spelt_out(request)
+    keys = [key for key in sorted(there | here) if there.get(key) != here.get(key)]
+    return "; ".join(f"{k} is {there.get(k)!r} there, {here.get(k)!r} here" for k in keys[:5])

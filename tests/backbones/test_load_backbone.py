@@ -557,7 +557,7 @@ def test_without_transformers_the_message_says_what_to_install(
     monkeypatch.setattr(backbones.importlib, "import_module", missing)
     assert refusal("hf:me/mine") == (
         "Models of Hugging Face (hf:) need transformers, which is not installed. Install it with: "
-        "pip install 'lacvit[hf]'"
+        "pip install 'transformers>=5'"
     )
 
 

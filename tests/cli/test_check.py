@@ -30,7 +30,7 @@ def test_json_is_alone_on_stdout_and_needs_no_torch(tmp_path: Path) -> None:
         "sys.exit(9 if {'torch', 'torchvision', 'timm'} & set(sys.modules) else code)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (1, "")  # training would refuse it
     found = json.loads(done.stdout)
     assert found["splits"] == {"train": 8, "val": 3, "test": 6}
     assert next(iter(found["classes"])) == "Abyssinian"

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -116,11 +117,32 @@ def test_predict_table_is_readable(
     assert "probability" in capsys.readouterr().out
 
 
+def test_predict_leaves_out_what_it_cannot_read(
+    trained: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = str(next((digits / "digit 2").iterdir()))
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no image")
+    assert exit_code(["predict", str(trained), good, str(bad), good, "--format", "csv"]) == 2
+    printed = capsys.readouterr()
+    assert [row["path"] for row in csv.DictReader(io.StringIO(printed.out))] == [good, good]
+    assert f"lacvit: {bad} cannot be read" in printed.err
+    assert "1 of 3 files have no answer" in printed.err
+
+
 def test_evaluate_uses_every_image_of_a_folder_without_splits(
-    trained: Path, digits: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert exit_code(["evaluate", str(trained), str(digits)]) == 0
-    assert " on 36 images" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert " on 36 images" in printed
+    paths = json.loads((trained / "data.json").read_text())["paths"]
+    seen = len(paths["train"]) + len(paths["validation"])
+    assert 0 < seen < 36
+    assert f"Note: {seen} of these 36 images trained this model or chose its settings" in printed
+    shutil.copytree(digits, tmp_path / "others")
+    assert exit_code(["evaluate", str(trained), str(tmp_path / "others")]) == 0
+    assert "Note:" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -51,4 +51,12 @@ def test_a_pattern_of_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit) as end:
         main(["settings", "nothing*"])
     assert end.value.code == 2
-    assert "No setting is called 'nothing*'" in capsys.readouterr().err
+    assert "No setting's name has 'nothing*'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("part", "names"), [("temperature", 2), ("lr", 4), ("contrastive.l", 4), ("head.s", 2)]
+)
+def test_a_part_of_a_name_picks(part: str, names: int, capsys: pytest.CaptureFixture[str]) -> None:
+    found = [line for line in printed(capsys, part).splitlines() if " = " in line]
+    assert len(found) == names

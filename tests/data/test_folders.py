@@ -4,7 +4,14 @@ import unicodedata
 import pytest
 from image_files import encoded, noise, write_classes
 
-from lacvit.data.folders import images_below, natural_order, read_class_folders, split_called
+from lacvit.data.folders import (
+    images_below,
+    left_out,
+    natural_order,
+    read_class_folders,
+    split_called,
+)
+from lacvit.data.readers import notices, read_data
 from lacvit.errors import InputError
 
 
@@ -161,8 +168,9 @@ def test_images_in_a_split_but_in_no_class_folder_are_refused(tmp_path):
 
 def test_an_empty_folder_says_what_was_looked_for(tmp_path):
     assert error_of(tmp_path) == (
-        f"no images found in {tmp_path}: files end in .jpg, .jpeg, .png, .webp, .gif, .bmp, .tif, "
-        f".tiff, and lie in a folder named for their class, such as {tmp_path.name}/cats/1.jpg. "
+        f"no images found in {tmp_path}: files end in .jpg, .jpeg, .jfif, .png, .webp, .gif, "
+        f".bmp, .tif, .tiff, and lie in a folder named for their class, such as "
+        f"{tmp_path.name}/cats/1.jpg. "
         f"Found instead: no files at all."
     )
 
@@ -212,3 +220,20 @@ def test_a_name_that_is_no_text_is_refused_before_anything_is_written(tmp_path):
         pytest.skip("this file system takes no such name")
     with pytest.raises(InputError, match=r"caf.*is not in UTF-8. Rename it"):
         read_class_folders(tmp_path / "photos")
+
+
+def test_images_that_are_not_read_are_told_of(tmp_path):
+    write_classes(tmp_path, {"cats": 2, "dogs": 0, "cats/deeper": 1})
+    for name in ("a.heic", "b.HEIC", "c.avif", "notes.txt", ".d.heic"):
+        (tmp_path / "cats" / name).touch()
+    assert left_out(tmp_path) == [
+        "Not read, by their ending: 2 .heic, 1 .avif. Convert them to JPEG or PNG.",
+        "Folders without an image that is read: dogs.",
+    ]
+    assert notices(tmp_path, None, read_data(tmp_path)) == tuple(left_out(tmp_path))
+
+
+def test_nothing_is_told_of_a_folder_that_is_read_whole(tmp_path):
+    write_classes(tmp_path, {"cats": 2, "dogs": 1})
+    (tmp_path / "README").touch()
+    assert left_out(tmp_path) == []

@@ -42,7 +42,7 @@ def _hf_models() -> ModuleType:
             raise
         raise InputError(
             "Models of Hugging Face (hf:) need transformers, which is not installed. Install it "
-            "with: pip install 'lacvit[hf]'"
+            "with: pip install 'transformers>=5'"
         ) from error
 
 

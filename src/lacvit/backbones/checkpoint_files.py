@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lacvit.errors import InputError, RunStopped
+from lacvit.errors import InputError
 
 # Where training programs keep the weights, in the order in which it is looked for: most under
 # `model`, DeepSpeed under `module`, DINO's averaged network under `teacher`.
@@ -129,8 +129,6 @@ def read_checkpoint(path: Path) -> CheckpointFile:
         )
     try:
         contents = _read(path, kind)
-    except RunStopped:
-        raise
     except Exception as error:  # damaged bytes make the readers fail in any way at all
         raise InputError(_why_unreadable(path, kind, error)) from error
     with path.open("rb") as file:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lacvit.backbones.backbone import Pool
-from lacvit.errors import InputError, RunStopped
+from lacvit.errors import InputError
 from lacvit.input_spec import RGB, Fit, Interpolation
 
 HALF: RGB = (0.5, 0.5, 0.5)
@@ -138,8 +138,6 @@ def check_takes(encoder: nn.Module, size: int, native: int, spec: str) -> None:
     try:
         with torch.no_grad():
             encoder.eval()(torch.zeros(BLANKS, 3, size, size))
-    except RunStopped:
-        raise
     except Exception as error:  # of the model's own checks, which share no base
         raise InputError(
             f"{spec} cannot take images of {size} pixels ({_first_line(error)}). Its own size is "
@@ -165,8 +163,6 @@ def _discover(model_type: str, network: nn.Module, config: Any) -> Family:
     size, patch = side_of(config.image_size), side_of(config.patch_size)
     try:
         tokens = _tokens_of_blank(network, size)
-    except RunStopped:
-        raise
     except Exception as error:  # of the model's own checks, which share no base
         raise InputError(
             f"Models of the type {model_type!r} are no image encoders with patch tokens that "

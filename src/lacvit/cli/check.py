@@ -40,7 +40,8 @@ def check(
     """Say what lacvit understands of labelled images: splits, classes, counts, faults.
 
     Every image is decoded once. Unreadable files are named, and exact duplicates (equal pixels)
-    within a split and across splits. Nothing is changed.
+    within a split and across splits. Nothing is changed. Exits with 1 where lacvit train would
+    refuse the data.
     """
     if download:
         from lacvit.downloads import fetch
@@ -53,6 +54,8 @@ def check(
         print(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
     else:
         print("\n".join(_lines(found)))
+    if any(fault.action == "refused" for fault in found.faults):
+        raise typer.Exit(1)
 
 
 def _lines(found: Inventory) -> Iterator[str]:

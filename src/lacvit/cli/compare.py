@@ -195,7 +195,7 @@ def _run(
     quiet: bool,
     json_logs: bool,
 ) -> None:
-    from lacvit.cli.progress import make_progress, stop_on_signals
+    from lacvit.cli.signals import stop_on_signals
     from lacvit.comparison import compare as run_comparison
     from lacvit.comparison import (
         compare_several,
@@ -205,6 +205,7 @@ def _run(
         shortfalls,
         table_of,
     )
+    from lacvit.progress import make_progress
 
     progress = make_progress(quiet=quiet, json_logs=json_logs)
     if dry_run:

@@ -39,8 +39,9 @@ def demo(
     """
     started = time.monotonic()
     from lacvit import pipeline
-    from lacvit.cli.progress import make_progress, stop_on_signals
+    from lacvit.cli.signals import stop_on_signals
     from lacvit.config import make_settings
+    from lacvit.progress import make_progress
 
     progress = make_progress(quiet=False, json_logs=False)
     results: dict[str, list[TrainResult]] = {method: [] for method in METHODS}

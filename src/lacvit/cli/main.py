@@ -44,6 +44,7 @@ def build_app(wanted: str | None) -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode=None,  # importing rich would take longer than all the rest of --help
     )
     app.callback()(_options)

@@ -7,6 +7,7 @@ import glob
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +19,7 @@ from lacvit.errors import InputError
 if TYPE_CHECKING:
     from lacvit.model import Classifier, Prediction
 
-CHUNK = 256  # images read, labelled and printed at a time
+CHUNK = 32  # images read, labelled and printed at a time: photographs are large
 
 
 class Format(StrEnum):
@@ -39,7 +40,7 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="How many classes to give for each image.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
 ) -> None:
-    """Label images with a trained model."""
+    """Label images with a trained model. Files that cannot be read are named, and end in code 2."""
     files = list(expand(paths))
     from lacvit.model import load
 
@@ -49,8 +50,11 @@ def predict(
         raise InputError(
             f"--top is {top}, and the model knows {len(classifier.class_names)} classes."
         )
-    predictions = _predict(classifier, files, top)
+    unreadable: list[str] = []
+    predictions = _predict(classifier, files, top, unreadable)
     {Format.table: _table, Format.csv: _csv, Format.jsonl: _jsonl}[form](predictions, top)
+    if unreadable:
+        raise InputError(f"{len(unreadable)} of {len(files)} files have no answer: see above.")
 
 
 def expand(paths: Sequence[str]) -> Iterator[str]:
@@ -73,9 +77,24 @@ def expand(paths: Sequence[str]) -> Iterator[str]:
         yield from found
 
 
-def _predict(classifier: Classifier, files: list[str], top: int) -> Iterator[Prediction]:
+def _predict(
+    classifier: Classifier, files: list[str], top: int, unreadable: list[str]
+) -> Iterator[Prediction]:
+    """The answers; a file that cannot be read has none, is named, and goes to ``unreadable``."""
+    from lacvit.data.decoding import UnreadableImageError
+    from lacvit.model import read_image
+
     for start in range(0, len(files), CHUNK):
-        yield from classifier.predict(files[start : start + CHUNK], top=top)
+        paths, images = [], []
+        for path in files[start : start + CHUNK]:
+            try:
+                images.append(read_image(path))
+                paths.append(path)
+            except UnreadableImageError as error:
+                print(f"lacvit: {error}", file=sys.stderr)
+                unreadable.append(path)
+        for path, answer in zip(paths, classifier.predict(images, top=top), strict=True):
+            yield replace(answer, path=path)
 
 
 def _table(predictions: Iterable[Prediction], top: int) -> None:

@@ -19,7 +19,10 @@ ABOUT = (
 
 def settings(
     pattern: Annotated[
-        str, typer.Argument(help="Only names such as 'head.*'; quoted, for the shell's sake.")
+        str,
+        typer.Argument(
+            help="Part of a name, such as head or lr; or 'head.*', quoted for the shell's sake."
+        ),
     ] = "*",
 ) -> None:
     """Every setting that --set and recipes take, with its default and what it does.
@@ -28,9 +31,10 @@ def settings(
     change a few, then lacvit train photos/ --recipe mine.toml. The settings.toml of a run is a
     recipe too, of what that run came to.
     """
-    found = {key: text for key, text in all_keys().items() if fnmatch(key, pattern)}
+    wanted = pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*"
+    found = {key: text for key, text in all_keys().items() if fnmatch(key, wanted)}
     if not found:
-        raise InputError(f"No setting is called {pattern!r}; lacvit settings lists them all.")
+        raise InputError(f"No setting's name has {pattern!r}; lacvit settings lists them all.")
     lines = [ABOUT]
     section = ""
     for key, text in found.items():

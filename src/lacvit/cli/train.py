@@ -173,8 +173,9 @@ def _run(
 ) -> None:
     dry_run, quiet, json_logs, overwrite = switches
     from lacvit import pipeline
-    from lacvit.cli.progress import make_progress, stop_on_signals
+    from lacvit.cli.signals import stop_on_signals
     from lacvit.evaluation.held_out import in_words
+    from lacvit.progress import make_progress
     from lacvit.run_folder import read_json
 
     # Of several processes that a launcher started, the first speaks.

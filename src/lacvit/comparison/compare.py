@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from lacvit.comparison.outlook import (
 from lacvit.comparison.plan import PlannedRun, Request, plan_runs
 from lacvit.comparison.tables import as_csv, as_latex, as_markdown
 from lacvit.config import make_settings
-from lacvit.errors import Diverged, InputError, LacvitError
+from lacvit.errors import Diverged, InputError, LacvitError, RunStopped
 from lacvit.forecast import in_words
 from lacvit.report import write_comparison_report
 from lacvit.report.held_out import held_out_table
@@ -42,7 +42,7 @@ class Comparison:
     """What a comparison came to; ``figures`` is all of `comparison.json`."""
 
     folder: Path
-    figures: Mapping[str, Any]
+    figures: Mapping[str, Any] = field(repr=False)
 
     @property
     def answer(self) -> str:
@@ -96,7 +96,7 @@ def carry_out(work: Work) -> Comparison:
     """What is missing of a comparison, and its files and page."""
     try:
         comparison = _run_missing(work)
-    except LacvitError:
+    except (LacvitError, RunStopped):
         _leave_page(work)
         raise
     write_comparison_report(work.request.output)

@@ -12,19 +12,15 @@ from lacvit.config import RunSettings, flatten, make_settings
 from lacvit.data.records import ImageRecords, some_of
 from lacvit.data.splits import Splits, split_manifest
 from lacvit.errors import InputError
-from lacvit.run_folder import RunFolder, read_json, write_json, write_toml
+from lacvit.run_folder import PLACES, RunFolder, read_json, write_json, write_toml
 from lacvit.shared import Shared
 from lacvit.training.logs import Progress, Silence
 
 FIGURES = "comparison.json"
 OURS = {"runs", "trials"}  # what there may be before the first figures
-PLACES = ("data.path", "data.root")
 COPIES_NAMED = 3
 # What a request says that leaves a setting out: it is not used, or an earlier version had it not.
-_SILENCE = {
-    key: list(value) if isinstance(value, tuple) else value
-    for key, value in flatten(RunSettings().model_dump()).items()
-}
+_SILENCE = flatten(RunSettings().model_dump(mode="json"))
 
 
 def earlier_figures(output: Path) -> dict[str, Any]:
@@ -178,10 +174,7 @@ def check_same_settings(runs: Sequence[PlannedRun]) -> None:
         if not folder.status_file.exists():
             continue
         there = folder.status().get("request", {})
-        here = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in planning.request_of(run.settings).items()
-        }
+        here = planning.request_of(run.settings)
         differing = [
             f"{key} is {there.get(key, silence)!r} there, {here.get(key, silence)!r} here"
             for key, silence in sorted(_SILENCE.items())

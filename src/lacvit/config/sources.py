@@ -158,7 +158,11 @@ def _arm(given: Mapping[str, object]) -> tuple[str, Arm]:
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    known = list(known)
+    alike = [k for k in known if k.rpartition(".")[2] == key]
+    if alike:
+        return f" Of that name there {'is' if len(alike) == 1 else 'are'} {', '.join(alike)}."
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f" The nearest is {near[0]!r}." if near else ""
 
 

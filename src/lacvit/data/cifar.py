@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lacvit.data.records import ArraySource, ImageRecords
-from lacvit.errors import InputError, RunStopped
+from lacvit.errors import InputError
 
 SIDE = 32
 # All that a pickled array needs; the lists, texts and numbers around it need no name at all. The
@@ -66,8 +66,6 @@ def read_inert(path: Path) -> Mapping[str, Any]:
             f"{path} would run code when loaded (it needs {error}), which no file of CIFAR does. "
             f"Nothing was run. Get the archive again from its authors' page."
         ) from None
-    except RunStopped:
-        raise
     except Exception as error:  # damaged bytes make pickle fail in any way at all
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(

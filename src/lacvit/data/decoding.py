@@ -64,13 +64,26 @@ def decode_image(payload: bytes) -> npt.NDArray[np.uint8]:
     if not payload:
         raise UnreadableImageError("the file is empty")
     try:
-        with Image.open(io.BytesIO(payload)) as image:
-            image.load()
-            return _to_rgb(_upright(image))
-    except UnreadableImageError:
-        raise
+        image = Image.open(io.BytesIO(payload))
     except UnidentifiedImageError as error:
         raise UnreadableImageError("its bytes are no image of a known format") from error
+    except _DECODING_ERRORS as error:
+        raise UnreadableImageError(_first_line(error)) from error
+    with image:
+        return upright_rgb(image)
+
+
+def upright_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """An open image as `decode_image` gives a file.
+
+    Raises:
+        UnreadableImageError: Pillow had not read it to its end yet, and cannot.
+    """
+    try:
+        image.load()
+        return _to_rgb(_upright(image))
+    except UnreadableImageError:
+        raise
     except _DECODING_ERRORS as error:
         raise UnreadableImageError(_first_line(error)) from error
 

@@ -15,7 +15,9 @@ from lacvit.data.records import FileSource, ImageRecords, some_of
 from lacvit.errors import InputError
 
 # Candidates are chosen by the name's ending, in any case; the bytes decide the format.
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+# Of images that Pillow does not read everywhere: told of where they are left out.
+OTHER_IMAGES = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 
 # The names that a split may go by, in any case.
 SPLIT_NAMES: dict[str, tuple[str, ...]] = {
@@ -123,6 +125,26 @@ def images_below(folder: Path) -> Iterator[str]:
                 f"folder that is so called (convmv does so for many)."
             ) from error
         yield path
+
+
+def left_out(folder: Path) -> list[str]:
+    """What in a folder of class folders looks meant for training and is not read, in words."""
+    endings: Counter[str] = Counter()
+    empty = []
+    for directory, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        visible = [name for name in names if not name.startswith(".")]
+        found = Counter(Path(name).suffix.lower() for name in visible)
+        endings.update({ending: n for ending, n in found.items() if ending in OTHER_IMAGES})
+        if not folders and not any(map(_is_candidate, visible)):
+            empty.append(str(Path(directory).relative_to(folder)))
+    said = []
+    if endings:
+        counts = ", ".join(f"{n} {ending}" for ending, n in endings.most_common())
+        said.append(f"Not read, by their ending: {counts}. Convert them to JPEG or PNG.")
+    if empty:
+        said.append(f"Folders without an image that is read: {some_of(empty)}.")
+    return said
 
 
 def _below(folder: Path, above: frozenset[str]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from scipy.io import loadmat
 
 from lacvit.data.listed_sets import file_records
 from lacvit.data.records import ImageRecords
-from lacvit.errors import InputError, RunStopped
+from lacvit.errors import InputError
 
 FLOWER_SPLITS = {"train": "trnid", "validation": "valid", "test": "tstid"}  # of setid.mat
 
@@ -73,8 +73,6 @@ def read_matlab(path: Path, key: str) -> npt.NDArray[Any]:
     """
     try:
         contents = loadmat(str(path), squeeze_me=True, variable_names=[key])
-    except RunStopped:
-        raise
     except Exception as error:  # damaged bytes make the reader fail in any way at all
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} cannot be read: {said}. Get the file again.") from error

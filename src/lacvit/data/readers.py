@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lacvit.data.folders import read_class_folders
+from lacvit.data.folders import left_out, read_class_folders
 from lacvit.data.named_sets import (
     NAMED_SETS,
     count_notices,
@@ -81,8 +81,11 @@ def read_data(path: str | Path, root: str | Path | None = None) -> dict[str, Ima
 def notices(
     path: str | Path, root: str | Path | None, by_split: dict[str, ImageRecords]
 ) -> tuple[str, ...]:
-    """What the user should know of the data: a named set that is not whole."""
-    return tuple(count_notices(str(path), by_split)) if names_a_set(path, root) else ()
+    """What the user should know of the data: a named set that is not whole, images not read."""
+    if names_a_set(path, root):
+        return tuple(count_notices(str(path), by_split))
+    path = Path(path)
+    return () if path.is_file() or parquet_files(path) else tuple(left_out(path))
 
 
 def match_classes(by_split: dict[str, ImageRecords]) -> dict[str, ImageRecords]:

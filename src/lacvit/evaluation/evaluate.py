@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from lacvit.data.batches import evaluation_batches, hold
 from lacvit.data.faults import Fault, drop_unreadable, find_unreadable
+from lacvit.data.folders import split_called
+from lacvit.data.named_sets import names_a_set
 from lacvit.data.readers import notices, read_data
 from lacvit.data.records import ImageRecords, some_of
 from lacvit.errors import InputError
@@ -30,6 +32,7 @@ from lacvit.metrics.calibration import (
 )
 from lacvit.metrics.classification import accuracy, macro_f1, wilson_interval
 from lacvit.model import Classifier
+from lacvit.run_folder import RunFolder, read_json
 
 BATCH = 256  # images a forward pass
 WORKERS = min(8, os.cpu_count() or 1)  # threads that decode
@@ -46,9 +49,9 @@ class Evaluation:
     """
 
     class_names: tuple[str, ...]
-    paths: tuple[str, ...]
-    labels_N: Array
-    logits_NC: Array
+    paths: tuple[str, ...] = field(repr=False)
+    labels_N: Array = field(repr=False)
+    logits_NC: Array = field(repr=False)
     temperature: float = 1.0  # the classifier's, which divides the logits
     notices: tuple[str, ...] = ()  # what the user should know of the data
 
@@ -146,13 +149,18 @@ def evaluate(
         InputError: no such split, classes that the model does not know, or more unreadable images.
     """
     by_split = read_data(data, root)
+    split = split_called(split) or split
     if split not in by_split and "all" not in by_split:
         raise InputError(
             f"{data} has no {split} split; it has {', '.join(by_split)}. Choose one with --split."
         )
     faults, chosen = find_unreadable(by_split[split if split in by_split else "all"], WORKERS)
     chosen = drop_unreadable(chosen, faults, strict=False)
-    said = [*notices(data, root, by_split), *_left_out(faults)]
+    said = [
+        *notices(data, root, by_split),
+        *_left_out(faults),
+        *_trained_on(classifier.folder, _where(data, root), chosen.paths),
+    ]
     return replace(evaluate_records(classifier, chosen), notices=tuple(said))
 
 
@@ -160,6 +168,27 @@ def _left_out(faults: Sequence[Fault]) -> list[str]:
     named = some_of([f"{fault.path} ({fault.reason})" for fault in faults])
     count = "1 image" if len(faults) == 1 else f"{len(faults)} images"
     return [f"Left out, since unreadable: {count}: {named}."] if faults else []
+
+
+def _where(data: str | Path, root: str | Path | None) -> Path:
+    """The place that paths of records are relative to, the same however it is written."""
+    return (Path(root or ".") / data if names_a_set(data, root) else Path(data)).resolve()
+
+
+def _trained_on(model: Path | None, place: Path, paths: Sequence[str]) -> list[str]:
+    """How many of the images the run of this model had seen, where it lies in its run folder."""
+    if model is None or not RunFolder(model.parent).data.exists():
+        return []
+    manifest = read_json(RunFolder(model.parent).data)
+    base = _where(manifest["root"], manifest["set_root"])
+    seen = {base / path for split in ("train", "validation") for path in manifest["paths"][split]}
+    count = sum(place / path in seen for path in paths)
+    if not count:
+        return []
+    return [
+        f"{count} of these {len(paths)} images trained this model or chose its settings, so the "
+        f"accuracy is too high. On images that it never saw: {RunFolder(model.parent).evaluation}."
+    ]
 
 
 def evaluate_records(classifier: Classifier, records: ImageRecords) -> Evaluation:

@@ -57,7 +57,7 @@ def _content(run: RunRecord, thumbnails: Thumbnails) -> dict[str, object]:
         "held_out": held_out_section(run.folder),
         "counts": None,
         "settings": _setting_tables(run.settings),
-        "command": _command(run.environment.get("command")),
+        "command": run.environment.get("command"),
         "open_rows": OPEN_ROWS,
         "recipe": shlex.join(["lacvit", "train", "--recipe", str(run.folder / "settings.toml")]),
     }
@@ -111,9 +111,3 @@ def _setting_tables(settings: Mapping[str, object]) -> dict[str, dict[str, objec
     top = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
     tables = {key: dict(value) for key, value in settings.items() if isinstance(value, Mapping)}
     return ({"run": top} if top else {}) | tables
-
-
-def _command(command: object) -> str:
-    if isinstance(command, list):
-        return shlex.join(map(str, command))
-    return str(command or "")

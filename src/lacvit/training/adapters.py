@@ -122,5 +122,5 @@ def load_peft() -> ModuleType:
             raise
         raise InputError(
             "--trainable lora needs peft, which is not installed. Install it with: "
-            "pip install 'lacvit[lora]'"
+            "pip install 'peft>=0.17'"
         ) from error

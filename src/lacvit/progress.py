@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING
-
-from lacvit.errors import RunStopped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,17 +20,18 @@ SHOWN = {
     "train_accuracy": "train {:.1%}",
     "validation_accuracy": "val {:.1%}",
 }
-PLAIN_LINES = 20  # epochs told of where stderr is no terminal
+PLAIN_LINES = 20  # epochs told of where there is no bar
 
 
 class LiveProgress:
-    """A bar a stage and its latest figures; plain lines where stderr is no terminal."""
+    """A bar a stage and its latest figures; plain lines where stderr cannot move its cursor."""
 
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 
         self._console = console
+        self._plain = not console.is_terminal or console.is_dumb_terminal
         self._bars = Bars(
             TextColumn("  {task.description:<14}"),
             BarColumn(bar_width=24),
@@ -43,7 +39,7 @@ class LiveProgress:
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             TextColumn("{task.fields[figures]}"),
             console=console,
-            disable=not console.is_terminal,
+            disable=self._plain,
         )
         self._epochs = 1
         self._done = 0
@@ -73,9 +69,7 @@ class LiveProgress:
             figures=figures,
         )
         every = max(1, self._epochs // PLAIN_LINES)
-        if not self._console.is_terminal and (
-            self._done % every == 0 or self._done == self._epochs
-        ):
+        if self._plain and (self._done % every == 0 or self._done == self._epochs):
             self.message(f"  {self._stage} {self._done}/{self._epochs}  {figures}")
 
     def end(self) -> None:
@@ -115,7 +109,8 @@ class JsonProgress:
         self._say(event="end", stage=self._stage)
 
     def _say(self, **fields: object) -> None:
-        print(json.dumps(fields), file=sys.stderr, flush=True)
+        sys.stderr.write(json.dumps(fields) + "\n")
+        sys.stderr.flush()
 
 
 def make_progress(*, quiet: bool, json_logs: bool) -> Progress:
@@ -127,25 +122,3 @@ def make_progress(*, quiet: bool, json_logs: bool) -> Progress:
     if json_logs:
         return JsonProgress()
     return Silence() if quiet else LiveProgress(Console(stderr=True))
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into :class:`RunStopped`, at any moment.
-
-    Nothing more is needed: every file is written whole or not at all, and an epoch is a function
-    of the checkpoint before it.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise RunStopped(
-            f"stopped by {signal.Signals(number).name}. Every epoch that was done is kept; the "
-            f"same command goes on from there."
-        )
-
-    earlier = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
