@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 import lacvit
 from digit_folders import write_digit_folder, write_split_folder
-from lacvit import pipeline, planning
+from lacvit import pipeline, planning, settling
 from lacvit.backbones import auto, load_backbone
 from lacvit.config import RunSettings, make_settings
 from lacvit.errors import InputError
@@ -162,7 +162,8 @@ def test_a_run_without_network_says_to_its_end_why_pico_serves(
     """As large images, no network, and nothing cached."""
     monkeypatch.setattr(auto.hub, "reachable", lambda: False)
     monkeypatch.setattr(auto, "is_cached", lambda _row: False)
-    monkeypatch.setattr(pipeline, "_shorter_side", lambda _records: 300)
+    for module in (pipeline, settling):
+        monkeypatch.setattr(module, "shorter_side", lambda _records: 300)
     data = write_digit_folder(tmp_path / "large", classes=2, per_class=8)
     settings = small(data, **{"backbone.spec": "auto", "method": "linear-probe"})
     result = run(settings, tmp_path / "run")
@@ -198,7 +199,7 @@ def test_what_is_timed_before_training_moves_no_statistics(digits: Path) -> None
     network.statistics = torch.nn.BatchNorm1d(backbone.dim).eval()
     network.register_forward_hook(lambda module, _, out: module.statistics(out))
     before = network.statistics.running_mean.clone()
-    pipeline._settle_precision(settings, backbone, read_splits(settings, Silence()))
+    settling.settle_precision(settings, backbone, read_splits(settings, Silence()))
     time_backbone(settings, backbone)
     assert torch.equal(network.statistics.running_mean, before)
 

@@ -5,7 +5,8 @@ import time
 import pytest
 import torch
 
-from lacvit.devices import autocast, faster_precision, find_device, wait_for
+from lacvit.config import all_keys
+from lacvit.devices import autocast, faster_precision, find_device, memory_told, wait_for
 from lacvit.errors import InputError
 
 CPU = torch.device("cpu")
@@ -88,3 +89,13 @@ def test_the_faster_precision_is_measured(
 
 def test_waiting_for_a_cpu_is_nothing() -> None:
     wait_for(CPU)
+
+
+def test_a_device_that_is_too_small_says_what_to_do() -> None:
+    with pytest.raises(InputError) as told, memory_told():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+    said = str(told.value)
+    assert "(CUDA out of memory)" in said
+    for key in ("joint.micro_batch", "backbone.gradient_checkpointing", "evaluation.batch_size"):
+        assert key in said
+        assert key in all_keys()

@@ -13,13 +13,13 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS = {
     "errors": 0.0,
-    "arms": 0.5, "config": 0.6, "input_spec": 0.5, "run_folder": 0.5, "regime": 0.5,
+    "arms": 0.5, "config": 0.6, "input_spec": 0.5, "run_folder": 0.5, "lock": 0.5, "regime": 0.5,
     "devices": 1.0, "distributed": 0.9, "losses": 1.0, "metrics": 1.0,
     "data": 2.0, "backbones": 2.0,
     "features": 2.5, "neighbour_head": 2.5, "model": 2.6, "downloads": 2.6,
     "training": 3.0, "evaluation": 3.0, "report": 3.0, "model_card": 3.0,
     "planning": 3.5, "forecast": 3.5, "reading": 3.5, "shared": 3.55,
-    "staging": 3.6, "outcome": 3.7,
+    "staging": 3.6, "settling": 3.65, "outcome": 3.7,
     "progress": 3.5, "pipeline": 4.0, "comparison": 4.5, "api": 4.8,
     "cli": 5.0, "__init__": 5.0, "__main__": 5.5,
 }  # fmt: skip

@@ -19,6 +19,7 @@ from lacvit.arms import ARMS
 from lacvit.backbones import load_backbone
 from lacvit.config import RunSettings, flatten, make_settings
 from lacvit.errors import InputError
+from lacvit.run_folder import RunFolder
 from lacvit.training.logs import Silence
 
 SMALL = {
@@ -429,6 +430,18 @@ def test_the_default_names_the_epochs_that_it_trains(digits: Path) -> None:
     assert any("25 epochs" in text for text in said)
     _, said = planning.settle_method(make_settings(recipe={"joint.epochs": 7}), backbone, 500)
     assert not any("25 epochs" in text for text in said)
+
+
+def test_a_shorter_time_is_for_new_runs(digits: Path, tmp_path: Path) -> None:
+    settings, said = small(digits, "cross-entropy-paper"), []
+    folder = run(settings, tmp_path / "run").run_folder
+    RunFolder(folder).update_status(finished=False)
+    progress = Silence()
+    progress.message = said.append  # type: ignore[method-assign]
+    request = pipeline.Request(output=folder, max_seconds=60.0)
+    pipeline.train(settings, request, progress=progress)
+    going_on = f"Going on with the run in {folder}, by the schedule that it began with"
+    assert any(text.startswith(going_on) for text in said)
 
 
 def test_python_interface(digits: Path, tmp_path: Path) -> None:

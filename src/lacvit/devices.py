@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Literal
 
 import torch
@@ -55,9 +55,36 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def own_device(name: str) -> torch.device:
+    """The device by its number: a new thread's "cuda" is the first, whatever this process has."""
+    device = torch.device(name)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """The context in which an encoder runs at ``precision``."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+@contextmanager
+def memory_told() -> Iterator[None]:
+    """An accelerator's memory that does not suffice is told of with what to do about it.
+
+    Raises:
+        InputError: in place of ``torch.OutOfMemoryError``.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        said = str(error).partition(". ")[0]
+        raise InputError(
+            f"The device's memory does not suffice ({said}). Use --set joint.micro_batch=16 "
+            f"(contrastive.micro_batch with --method lacvit), --set "
+            f"backbone.gradient_checkpointing=true, a smaller --batch-size, or --trainable lora; "
+            f"if it was no training step, --set evaluation.batch_size=32."
+        ) from error
 
 
 def wait_for(device: torch.device) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed import ProcessGroup
 
-from lacvit.errors import InputError, PeerStopped, RunStopped
+from lacvit.errors import Diverged, InputError, PeerStopped, RunStopped
 
 Group = ProcessGroup | None
 T = TypeVar("T")
@@ -91,9 +91,9 @@ def prepare_together(
 ) -> tuple[T, list[dict[str, Any]]]:
     """This process's ``prepare()``, and every process's description of its own.
 
-    Where ``prepare`` raises on one process, every process raises `InputError` (that one what it
-    was, if it was another), so that none waits for one that has gone. Descriptions are small and
-    can be pickled.
+    Where ``prepare`` raises on one process, every process raises `InputError`, or `Diverged` where
+    it was that (that one what it was, if it was another), so that none waits for one that has
+    gone. Descriptions are small and can be pickled.
     """
     own: T | None = None
     error: BaseException | None = None
@@ -101,14 +101,15 @@ def prepare_together(
         own = prepare()
         said: tuple[str | None, dict[str, Any]] = None, describe(own)
     except (Exception, RunStopped) as caught:  # raised below, when the others have heard of it
-        error, said = caught, (str(caught), {})
+        error, said = caught, (str(caught), {"diverged": isinstance(caught, Diverged)})
     heard: list[tuple[str | None, dict[str, Any]]] = [said] * dist.get_world_size(group)
     dist.all_gather_object(heard, said, group=group)
     if error is not None and not isinstance(error, InputError):
         raise error
-    for rank, (fault, _) in enumerate(heard):
+    for rank, (fault, description) in enumerate(heard):
         if fault is not None:
-            raise InputError(f"process {rank} of {len(heard)}: {fault}") from error
+            kind = Diverged if description["diverged"] else InputError
+            raise kind(f"process {rank} of {len(heard)}: {fault}") from error
     assert own is not None
     return own, [description for _, description in heard]
 
@@ -140,6 +141,11 @@ def start(device: str) -> tuple[Group, str]:
         raise InputError(
             f"{local} processes were started on a machine with {torch.cuda.device_count()} GPU(s). "
             f"Start one a GPU, or use --device cpu."
+        )
+    if kind == "cuda" and "LOCAL_RANK" not in os.environ:
+        raise InputError(
+            "WORLD_SIZE is set and LOCAL_RANK is not, which says whose GPU is whose. Start the "
+            "processes by torchrun or accelerate launch, or unset WORLD_SIZE."
         )
     from accelerate import PartialState  # here, since a process alone need not wait for it
 

@@ -11,18 +11,19 @@ from torch.nn import functional
 
 from lacvit.metrics.neighbours import SHARP
 
-TILE = 1024  # rows asked for at a time: the cosines of one tile are TILE x T float32
+TILE = 2**26  # cosines at a time, float32
 SMALLEST_SHARE = 1e-6  # a class that no neighbour is of; its logarithm is to be finite
 
 
 class NeighbourHead(nn.Module):
-    """Cosine k-nearest neighbours with weighted votes, as :func:`lacvit.metrics.knn_predict`.
+    """Cosine k-nearest neighbours with weighted votes.
 
-    Each of the k nearest gallery rows votes for its class by ``exp(cosine / 0.07)`` (Wu et al.
-    2018, arXiv 1805.01978). Features (B, D) -> logarithms of the classes' shares of the votes,
-    float32 (B, C): their softmax is the shares, save that none is below ``SMALLEST_SHARE``.
-    Dividing them by a temperature other than 1 sharpens or flattens the shares, as it does any
-    logits. Equal votes go to the smallest class. There is no gradient.
+    It answers as :func:`lacvit.metrics.neighbours.knn_predict` does: each of the k nearest gallery
+    rows votes for its class by ``exp(cosine / 0.07)`` (Wu et al. 2018, arXiv 1805.01978). Features
+    (B, D) -> logarithms of the classes' shares of the votes, float32 (B, C): their softmax is the
+    shares, save that none is below ``SMALLEST_SHARE``. Dividing them by a temperature other than 1
+    sharpens or flattens the shares, as it does any logits. Equal votes go to the smallest class.
+    There is no gradient.
 
     Args:
         features_TD: any floating dtype; kept as unit rows in float32.
@@ -42,7 +43,8 @@ class NeighbourHead(nn.Module):
 
     @torch.no_grad()
     def forward(self, features_BD: Tensor) -> Tensor:
-        return torch.cat([self._log_shares(tile) for tile in features_BD.split(TILE)])
+        rows = max(1, TILE // len(self.gallery_TD))
+        return torch.cat([self._log_shares(tile) for tile in features_BD.split(rows)])
 
     def _log_shares(self, features_BD: Tensor) -> Tensor:
         cosine_BT = functional.normalize(features_BD.float(), dim=1) @ self.gallery_TD.T

@@ -11,33 +11,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from lacvit import planning
-from lacvit.backbones import Backbone
 from lacvit.config import RunSettings
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits, split_manifest
-from lacvit.devices import faster_precision, find_device
+from lacvit.devices import find_device, memory_told, own_device
 from lacvit.distributed import Group, from_main, rank_of, start, together
 from lacvit.errors import InputError
 from lacvit.forecast import describe as describe_forecast
-from lacvit.forecast import forecast, in_words, shorten
+from lacvit.forecast import forecast
+from lacvit.lock import locked
 from lacvit.outcome import TrainResult, finish, finish_on_validation, read_result
 from lacvit.reading import data_manifest, read_splits
 from lacvit.report.page import write_report
 from lacvit.run_folder import RunFolder, begin, inspect, read_json
+from lacvit.settling import settle, settle_backbone, shorter_side
 from lacvit.shared import Shared
 from lacvit.staging import Run, load_chosen, train_stages
 from lacvit.training.logs import Progress, Silence, StatusProgress
 from lacvit.training.material import Compute, LabelledImages
 
-__all__ = ["Request", "TrainResult", "choose_backbone", "plan", "prepare", "settle", "train"]
+__all__ = ["Request", "TrainResult", "plan", "prepare", "train"]
 
 
 @dataclass(frozen=True)
@@ -77,38 +76,39 @@ def train(
     splits = None
     if output is None:  # its name waits for the backbone, which `auto` chooses for the images
         splits = together(partial(shared.splits, settings, progress), group)
-        settings = from_main(partial(_settle_backbone, settings, splits, progress), group)
+        settings = from_main(partial(settle_backbone, settings, splits, progress), group)
         output = planning.default_output(settings)
-    state = from_main(
-        partial(inspect, output, asked, planning.DEFAULTS, overwrite=request.overwrite), group
-    )
+    look = partial(inspect, output, asked, planning.DEFAULTS, overwrite=request.overwrite)
+    state = from_main(look, group)
     if state == "finished":
         return from_main(partial(_finished, output, request, progress), group)
-    splits = splits or together(partial(shared.splits, settings, progress), group)
-    folder = RunFolder(output, read_only=not main)
-    if state == "new":
-        settings = settings.model_copy(update={"device": device})
-        settings = from_main(partial(_settle_backbone, settings, splits, progress), group)
-        backbone = together(partial(load_chosen, settings), group)
-        settings = from_main(
-            partial(_begin, output, asked, settings, backbone, splits, request, progress), group
-        )
-    else:
-        settings = from_main(partial(_earlier_settings, folder, device), group)
-        backbone = together(partial(load_chosen, settings), group)
-        progress.message(f"Going on with the run in {output}")
-    if state == "resumed" or group is not None:  # processes may see other images than the first
-        together(partial(_check_same_images, folder, splits), group)
-    said = _notices(settings, splits, asked)
-    folder.update_status(notices=said, method=settings.method)
-    for text in (*planning.reading_of(backbone), *said):
-        progress.message(text)
-    watcher = StatusProgress(folder, progress, started)
-    run = together(partial(prepare, settings, folder, splits, watcher, group, shared), group)
-    heads = train_stages(run, backbone.to(run.compute.device))
-    tested = request.test and len(splits.test) > 0
-    result = (finish if tested else finish_on_validation)(run, backbone, heads, splits)
-    from_main(partial(_close, folder, request, watcher.seconds()), group)
+    with ExitStack() as held, memory_told():
+        splits = splits or together(partial(shared.splits, settings, progress), group)
+        folder = RunFolder(output, read_only=not main)
+        if state == "new":
+            settings = settings.model_copy(update={"device": device})
+            settings = from_main(partial(settle_backbone, settings, splits, progress), group)
+            backbone = together(partial(load_chosen, settings), group)
+            settled = partial(settle, settings, backbone, splits, request.max_seconds, progress)
+            settings = from_main(settled, group)
+            from_main(partial(_begin, held, output, asked, settings, splits), group)
+        else:
+            from_main(partial(held.enter_context, locked(output)), group)
+            settings = from_main(partial(_earlier_settings, folder, device), group)
+            backbone = together(partial(load_chosen, settings), group)
+            progress.message(_going_on(output, request))
+        if state == "resumed" or group is not None:  # processes may see others than the first
+            together(partial(_check_same_images, folder, splits), group)
+        notices = _notices(settings, splits, asked)
+        folder.update_status(notices=notices, method=settings.method)
+        for text in (*planning.reading_of(backbone), *notices):
+            progress.message(text)
+        watcher = StatusProgress(folder, progress, started)
+        run = together(partial(prepare, settings, folder, splits, watcher, group, shared), group)
+        heads = train_stages(run, backbone.to(run.compute.device))
+        close = finish if request.test and len(splits.test) else finish_on_validation
+        result = close(run, backbone, heads, splits)
+        from_main(partial(_close, folder, request, watcher.seconds()), group)
     return result
 
 
@@ -120,19 +120,23 @@ def _finished(output: Path, request: Request, progress: Progress) -> TrainResult
 
 
 def _begin(
+    held: ExitStack,
     output: Path,
     asked: Mapping[str, object],
     settings: RunSettings,
-    backbone: Backbone,
     splits: Splits,
-    request: Request,
-    progress: Progress,
-) -> RunSettings:
-    """The folder of a new run with its plan in it; gives the settings without ``auto``."""
-    settings = settle(settings, backbone, splits, request, progress)
+) -> None:
+    """The folder of a new run, ours until ``held`` ends, with its plan in it."""
+    held.enter_context(locked(output))
     folder = begin(output, asked)
     planning.write_plan(folder, settings, data_manifest(settings, splits))
-    return settings
+
+
+def _going_on(output: Path, request: Request) -> str:
+    said = f"Going on with the run in {output}"
+    if request.max_seconds is None:
+        return said
+    return f"{said}, by the schedule that it began with: --max-time shortens new runs alone."
 
 
 def _earlier_settings(folder: RunFolder, device: str) -> RunSettings:
@@ -147,27 +151,6 @@ def _close(folder: RunFolder, request: Request, seconds: float) -> None:
         write_report(folder.path)
 
 
-def _settle_backbone(settings: RunSettings, splits: Splits, progress: Progress) -> RunSettings:
-    """``--backbone auto`` resolved for the images, and the choice told."""
-    settled, said = planning.settle_backbone(settings, _shorter_side(splits.train))
-    for text in said:
-        progress.message(text)
-    return settled
-
-
-def choose_backbone(settings: RunSettings, progress: Progress, shared: Shared) -> dict[str, str]:
-    """What ``--backbone auto`` comes to for the images that the settings name: spec and words.
-
-    Raises:
-        InputError: as :func:`train`.
-    """
-    side = _shorter_side(shared.splits(settings, progress).train)
-    settled, said = planning.settle_backbone(settings, side)
-    words = " ".join([*said, *planning.notices(settled, side)])
-    progress.message(words)
-    return {"spec": settled.backbone.spec, "words": words}
-
-
 def _check_same_images(folder: RunFolder, splits: Splits) -> None:
     """A run must not go on with other images than it began with."""
     if read_json(folder.data)["fingerprint"] != split_manifest(splits)["fingerprint"]:
@@ -179,7 +162,7 @@ def _check_same_images(folder: RunFolder, splits: Splits) -> None:
 
 def _notices(settings: RunSettings, splits: Splits, asked: Mapping[str, object]) -> list[str]:
     automatic = asked["backbone.spec"] == "auto"
-    side = _shorter_side(splits.train)
+    side = shorter_side(splits.train)
     said = [*splits.notices, *planning.notices(settings, side, automatic=automatic)]
     if splits.held_out and not len(splits.test):
         said.append(
@@ -187,11 +170,6 @@ def _notices(settings: RunSettings, splits: Splits, asked: Mapping[str, object])
             "out to have them measured."
         )
     return said
-
-
-def _shorter_side(records: ImageRecords) -> int:
-    sides = [min(records.read(i).shape[:2]) for i in range(min(8, len(records)))]
-    return int(np.median(sides))
 
 
 def plan(settings: RunSettings, request: Request, progress: Progress) -> list[str]:
@@ -205,10 +183,10 @@ def plan(settings: RunSettings, request: Request, progress: Progress) -> list[st
     if output is not None:
         inspect(output, asked, planning.DEFAULTS, overwrite=request.overwrite)
     splits = read_splits(settings, progress)
-    settings = _settle_backbone(settings, splits, progress)
+    settings = settle_backbone(settings, splits, progress)
     output = output or planning.default_output(settings)
     backbone = load_chosen(settings)
-    settings = settle(settings, backbone, splits, request, progress)
+    settings = settle(settings, backbone, splits, request.max_seconds, progress)
     said = _notices(settings, splits, asked)
     counts = ", ".join(f"{len(records)} {name}" for name, records in splits.items())
     return [
@@ -220,60 +198,6 @@ def plan(settings: RunSettings, request: Request, progress: Progress) -> list[st
         *planning.reading_of(backbone),
         *said,
     ]
-
-
-def settle(
-    settings: RunSettings,
-    backbone: Backbone,
-    splits: Splits,
-    request: Request,
-    progress: Progress,
-) -> RunSettings:
-    """Every ``auto`` resolved, and the schedule shortened to the time allowed."""
-    settings, said = planning.settle_method(settings, backbone, len(splits.train))
-    for text in said:
-        progress.message(text)
-    settings = planning.resolve(settings, backbone)
-    settings = _settle_precision(settings, backbone, splits)
-    if request.max_seconds is None:
-        return settings
-    whole = forecast(settings, backbone, splits)
-    shorter = shorten(settings, whole, request.max_seconds)
-    for stage in whole.stages:
-        epochs = getattr(shorter, stage.name).epochs
-        if stage.name != "head" and epochs != stage.epochs:
-            progress.message(
-                f"To end within {in_words(request.max_seconds)}, the {stage.name} stage has "
-                f"{epochs} epochs instead of {stage.epochs}."
-            )
-    return shorter
-
-
-def _settle_precision(settings: RunSettings, backbone: Backbone, splits: Splits) -> RunSettings:
-    """``precision = "auto"`` by a measurement of the encoder's own training step."""
-    if settings.precision != "auto":
-        return settings
-    device = torch.device(settings.device)
-    size = backbone.input_spec.size
-    # A processor that only imitates bfloat16 shows it on four images, in a fraction of a second.
-    count = min(4 if device.type == "cpu" else 32, len(splits.train))
-    images = torch.zeros(count, 3, size, size, device=device)
-    backbone.to(device)
-
-    def step() -> None:
-        backbone(images).float().sum().backward()
-
-    precision, _ = faster_precision(step, device)
-    backbone.zero_grad(set_to_none=True)
-    return settings.model_copy(update={"precision": precision})
-
-
-def _own_device(name: str) -> torch.device:
-    """The device by its number: a new thread's "cuda" is the first, whatever this process has."""
-    device = torch.device(name)
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return device
 
 
 def prepare(
@@ -296,7 +220,7 @@ def prepare(
         train=labelled(splits.train),
         validation=labelled(splits.validation),
         compute=Compute(
-            device=_own_device(settings.device),
+            device=own_device(settings.device),
             precision=settings.precision,
             evaluation_batch=settings.evaluation.batch_size,
             workers=workers,

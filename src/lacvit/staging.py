@@ -99,7 +99,6 @@ def _contrastive(run: Run, backbone: Backbone) -> None:
         settings,
         views,
         run.compute,
-        knn_k=run.settings.evaluation.knn_k,
     )
     _train(run, stage, settings, int(settings.epochs))
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from digit_folders import write_digit_folder
@@ -172,6 +173,15 @@ def test_processes_cannot_share_a_device(
     with pytest.raises(InputError) as refused:
         start(device)
     assert str(refused.value).startswith(text)
+
+
+def test_a_gpu_for_each_process_needs_to_be_told_whose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match="Start the processes by torchrun or accelerate launch"):
+        start("auto")
 
 
 @pytest.mark.parametrize("world_size", [None, "1"])

@@ -8,7 +8,7 @@ import pytest
 
 import lacvit
 from digit_folders import write_split_folder
-from lacvit import evaluate, load, pipeline
+from lacvit import evaluate, load, pipeline, settling
 from lacvit.arms import DEFAULT_ARM
 from lacvit.comparison import Request, compare
 from lacvit.comparison.identity import check_same_settings
@@ -18,7 +18,7 @@ from lacvit.errors import InputError, RunStopped
 from lacvit.neighbour_head import NeighbourHead
 from lacvit.planning import request_of
 from lacvit.report import write_comparison_report, write_report
-from lacvit.run_folder import begin
+from lacvit.run_folder import RunFolder, begin
 from set_trees import write_oxford_pets
 
 GIVEN = {"contrastive.epochs": 1, "precision": "fp32", "workers": 1}
@@ -127,7 +127,7 @@ def test_auto_is_one_backbone_for_every_method(
             raise RunStopped("stopped by hand")
         return real(settings, asked, **more)
 
-    monkeypatch.setattr(pipeline, "choose_backbone", lambda *_: next(chosen))
+    monkeypatch.setattr(settling, "choose_backbone", lambda *_: next(chosen))
     monkeypatch.setattr(pipeline, "train", stop_at_the_second)
     request = Request(output=tmp_path / "out", seeds=1)
     for _ in range(2):
@@ -173,3 +173,24 @@ def test_a_run_that_had_no_value_of_a_setting_is_not_one_that_has(tmp_path: Path
     check_same_settings(plan_runs(given, request))
     with pytest.raises(InputError, match=r"backbone\.pool is None there, 'cls' here"):
         check_same_settings(plan_runs({**given, "backbone.pool": "cls"}, request))
+
+
+def test_the_precision_is_one_and_stays(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request(
+        output=tmp_path / "out", methods=("linear-probe", "knn"), backbones=("pico",), seeds=1
+    )
+    given = {"workers": 1, "data.path": str(digits)}
+    measured = iter(["bf16", "fp32"])
+
+    def faster(*_: object) -> tuple[str, dict[str, float]]:
+        return next(measured), {}
+
+    monkeypatch.setattr(settling, "faster_precision", faster)
+    for seeds in (1, 2):  # the second goes on with what the first measured
+        figures = compare(given, replace(request, seeds=seeds)).figures
+        assert figures["precision"] == "bf16"
+    for folder in sorted((request.output / "runs").iterdir()):
+        assert RunFolder(folder).resolved_settings()["precision"] == "bf16"
+    assert next(measured) == "fp32", "it was asked for once"

@@ -36,11 +36,13 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_split_folder(folder, {"train": 6, "val": 3, "test": 6})
 
 
+@pytest.mark.parametrize("batch_size", [128, 8])  # one step an epoch, where it ends; three
 def test_a_run_that_diverges_is_left_out_and_the_others_go_on(
-    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    batch_size: int, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = Request(output=tmp_path / "out", methods=METHODS, backbones=("pico",), seeds=1)
-    given, progress = {**WILD, "data.path": str(digits)}, Messages()
+    given = {**WILD, "data.path": str(digits), "contrastive.batch_size": batch_size}
+    progress = Messages()
     figures = compare(given, request, progress).figures
     assert [row["method"] for row in figures["cells"][0]["methods"]] == [
         "linear-probe", "cross-entropy",

@@ -160,7 +160,6 @@ def test_the_stage_takes_images_a_chunk_not_views(
             ContrastiveSettings(projection_dim=8, lr=1e-3, micro_batch=micro),
             plan(backbone, views=2),
             COMPUTE,
-            knn_k=3,
         )
         stage.modules["projection"].double()
         sizes: list[int] = []

@@ -7,10 +7,11 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
+from lacvit import neighbour_head as module
 from lacvit.backbones import load_backbone
 from lacvit.metrics.neighbours import SHARP, knn_predict
 from lacvit.model import Classifier
-from lacvit.neighbour_head import TILE, NeighbourHead
+from lacvit.neighbour_head import NeighbourHead
 from lacvit.training.head import LabelledFeatures
 from lacvit.training.neighbours import (
     NEIGHBOURS,
@@ -30,8 +31,11 @@ def problem(n: int, seed: int, *, spread: float = 1.5, dim: int = 6) -> Labelled
 
 
 @pytest.mark.parametrize("k", [1, 5, 20, 500])
-def test_it_gives_the_shares_of_scikit_learns_votes(k: int) -> None:
-    train, asked = problem(80, 0), problem(TILE + 7, 1)
+def test_it_gives_the_shares_of_scikit_learns_votes(
+    k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, asked = problem(80, 0), problem(100, 1)
+    monkeypatch.setattr(module, "TILE", 80 * 30)  # 30 rows at a time, then 10
     head = neighbour_head(train, classes=CLASSES, k=k)
     shares = head(torch.from_numpy(asked.features_ND)).softmax(1).numpy()
     votes = KNeighborsClassifier(

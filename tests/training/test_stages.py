@@ -31,9 +31,7 @@ def contrastive(backbone: Backbone, views: int = 2, **settings: Any) -> Contrast
     torch.manual_seed(3)
     given = ContrastiveSettings(projection_dim=8, lr=1e-3, **settings)
     views_plan = plan(backbone, views=views)
-    return ContrastiveStage(
-        backbone, images(), images(6, seed=1), given, views_plan, COMPUTE, knn_k=3
-    )
+    return ContrastiveStage(backbone, images(), images(6, seed=1), given, views_plan, COMPUTE)
 
 
 def cross_entropy(backbone: Backbone, **settings: Any) -> CrossEntropyStage:
@@ -171,7 +169,7 @@ def test_one_validation_image_has_no_rank() -> None:
     backbone = small_backbone()
     settings = ContrastiveSettings(projection_dim=8, lr=1e-3)
     stage = ContrastiveStage(
-        backbone, images(), images(1), settings, plan(backbone, views=2), COMPUTE, knn_k=3
+        backbone, images(), images(1), settings, plan(backbone, views=2), COMPUTE
     )
     stage.begin_epoch()
     stage.step(next(stage.batches(0)))
@@ -182,9 +180,7 @@ def test_a_last_batch_of_one_image_is_no_trouble(tmp_path: Path) -> None:
     backbone = small_backbone()
     settings = ContrastiveSettings(projection_dim=8, lr=1e-3)
     one_left = plan(backbone, views=2, batch_size=9)
-    stage = ContrastiveStage(
-        backbone, images(10), images(6, seed=1), settings, one_left, COMPUTE, knn_k=3
-    )
+    stage = ContrastiveStage(backbone, images(10), images(6, seed=1), settings, one_left, COMPUTE)
     run_stage(stage, LOOP, StageFolder(tmp_path), Silence())
     for line in lines(tmp_path):
         assert np.isfinite(list(line.values())).all()

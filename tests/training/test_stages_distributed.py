@@ -90,7 +90,7 @@ def make_stage(name: str, group: Group, precision: str = "fp32", **network: Any)
     if name.startswith("contrastive"):
         micro = int(name[-1]) if name[-1].isdigit() else None
         given = ContrastiveSettings(projection_dim=8, lr=0.05, micro_batch=micro)
-        return ContrastiveStage(backbone, train, validation, given, views, compute, knn_k=3)
+        return ContrastiveStage(backbone, train, validation, given, views, compute)
     head = fresh_head(backbone.dim, 2)
     if name == "cross-entropy":
         settings = CrossEntropySettings(lr=0.05)

@@ -9,7 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from lacvit.arms import ARMS, DEFAULT_ARM, automatic_arm
-from lacvit.config import default_of, describe, make_settings, parse_assignment, read_recipe
+from lacvit.config import (
+    all_keys,
+    default_of,
+    describe,
+    make_settings,
+    parse_assignment,
+    read_recipe,
+)
 from lacvit.errors import InputError
 
 METHODS = f"auto: {DEFAULT_ARM}, with settings for the number of images and the encoder; "
@@ -151,7 +158,23 @@ def train(
         from lacvit.downloads import fetch
 
         fetch(settings.data.path or "", settings.data.root)
-    _run(settings, output, _seconds(max_time), (dry_run, quiet, json_logs, overwrite))
+    said = _implied(method, assignments, given)
+    _run(settings, output, _seconds(max_time), said, (dry_run, quiet, json_logs, overwrite))
+
+
+def _implied(
+    method: str | None, assignments: list[tuple[str, object]], recipe: dict[str, object]
+) -> str | None:
+    """What is said where a setting, and no name, chose the method."""
+    keys = [*recipe, *dict(assignments)]
+    if method or "method" in keys or automatic_arm(keys) == DEFAULT_ARM:
+        return None
+    key = next(key for key in keys if automatic_arm([key]) != DEFAULT_ARM)
+    joint = key.replace("contrastive.", "joint.")
+    return (
+        f"Method: {automatic_arm(keys)}, since {key} is set. The default, {DEFAULT_ARM}, has "
+        f"{joint if joint in all_keys() else 'no such setting'}; --method names any."
+    )
 
 
 def _encoder_stage(
@@ -169,6 +192,7 @@ def _run(
     settings: Any,
     output: Path | None,
     max_seconds: float | None,
+    said: str | None,
     switches: tuple[bool, bool, bool, bool],
 ) -> None:
     dry_run, quiet, json_logs, overwrite = switches
@@ -182,6 +206,8 @@ def _run(
     silent = os.environ.get("RANK", "0") != "0"
     progress = make_progress(quiet=quiet or silent, json_logs=json_logs and not silent)
     request = pipeline.Request(output=output, overwrite=overwrite, max_seconds=max_seconds)
+    if said:
+        progress.message(said)
     if dry_run:
         if not silent:
             print("\n".join(pipeline.plan(settings, request, progress)))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lacvit import pipeline
+from lacvit import pipeline, settling
 from lacvit.comparison.outlook import Outlook
 from lacvit.comparison.plan import Cell, Changes, PlannedRun, Request
 from lacvit.comparison.trials import encoder_stages
@@ -148,7 +148,7 @@ def _in_words(
 def _pace(run: PlannedRun, outlook: Outlook, shared: Shared, progress: Progress) -> Pace:
     splits = shared.splits(run.settings, progress)
     backbone = load_chosen(run.settings)
-    settings = pipeline.settle(run.settings, backbone, splits, pipeline.Request(), progress)
+    settings = settling.settle(run.settings, backbone, splits, None, progress)
     stages = encoder_stages(run.method)
     an_image = _image_seconds(settings, splits)
     validating = len(splits.validation) * outlook.encoders[run.cell.backbone].seconds.encoding

@@ -10,30 +10,25 @@ from typing import Any
 from lacvit import pipeline
 from lacvit.comparison import budget, identity, keep, trial_runs
 from lacvit.comparison.answers import RunAnswers, read_answers
-from lacvit.comparison.folds import settle_folds
+from lacvit.comparison.begin import AUTO, Work, begin
 from lacvit.comparison.judge import judge
 from lacvit.comparison.outlook import (
     Kind,
-    Outlook,
     describe,
     failed_runs,
     has_ended,
-    look_ahead,
     record_failure,
     remaining_seconds,
 )
 from lacvit.comparison.plan import PlannedRun, Request, plan_runs
 from lacvit.comparison.tables import as_csv, as_latex, as_markdown
-from lacvit.config import make_settings
 from lacvit.errors import Diverged, InputError, LacvitError, RunStopped
 from lacvit.forecast import in_words
 from lacvit.report import write_comparison_report
 from lacvit.report.held_out import held_out_table
 from lacvit.run_folder import write_json, write_text
-from lacvit.shared import Shared
 from lacvit.training.logs import Progress, Silence
 
-AUTO = "auto"
 PAGE = "comparison.html"
 
 
@@ -48,24 +43,6 @@ class Comparison:
     def answer(self) -> str:
         """In words, a sentence a cell."""
         return str(self.figures["answer"])
-
-
-@dataclass(frozen=True)
-class Work:
-    """A comparison whose data and backbones were found sound; nothing is written yet."""
-
-    given: Mapping[str, object]
-    request: Request  # without "auto"
-    fingerprint: str  # of the data
-    copies: Mapping[str, Any] | None  # test images that train too
-    outlook: Outlook
-    budget: Mapping[str, Any] | None  # as an earlier start decided it
-    shared: Shared
-    progress: Progress
-
-    @property
-    def data(self) -> str:
-        return str(self.given.get("data.path", ""))
 
 
 def compare(
@@ -173,51 +150,7 @@ def plan(given: Mapping[str, object], request: Request, progress: Progress) -> l
     lines = plan_lines(work)
     if work.request.budget == budget.EQUAL_TIME and work.budget is None:
         lines.append("  Epochs are scaled to equal time once real steps have been timed.")
-    return [*lines, *(f"  {run.folder}" for run in plan_runs(given, work.request))]
-
-
-def begin(given: Mapping[str, object], request: Request, progress: Progress) -> Work:
-    """Everything that can be found wrong is found here; nothing is written.
-
-    Raises:
-        InputError: as :func:`compare`.
-    """
-    plan_runs(given, request)  # what is wrong with them is told before any image is read
-    budget.check_budget(request, given)
-    trial_runs.check_trials(request, given)
-    earlier = identity.earlier_figures(request.output)
-    shared = Shared()
-    fingerprint = identity.fingerprint_of(given, shared, progress)
-    identity.check_same(earlier, request, str(given.get("data.path", "")), fingerprint)
-    request = _settle(given, request, earlier, shared, progress)
-    request = settle_folds(given, request, progress)
-    trial_runs.check_design(request)
-    copies = identity.find_copies(given, request, shared, progress)
-    outlook = look_ahead(plan_runs(given, request), shared, progress)
-    decided = earlier.get("budget")
-    return Work(given, request, fingerprint, copies, outlook, decided, shared, progress)
-
-
-def _settle(
-    given: Mapping[str, object],
-    request: Request,
-    earlier: Mapping[str, Any],
-    shared: Shared,
-    progress: Progress,
-) -> Request:
-    """``auto`` among the backbones resolved once, so that every method has the same one.
-
-    A comparison that goes on keeps the choice that it began with.
-    """
-    if AUTO not in request.backbones:
-        return request
-    chosen = earlier.get(AUTO)
-    if chosen is None:
-        chosen = pipeline.choose_backbone(make_settings(recipe=given), progress, shared)
-    if isinstance(chosen, str):  # as an earlier version kept it
-        chosen = {"spec": chosen, "words": f"Backbone: {chosen}, chosen when this began."}
-    names = dict.fromkeys(chosen["spec"] if name == AUTO else name for name in request.backbones)
-    return replace(request, backbones=tuple(names), chosen=chosen)
+    return [*lines, *(f"  {run.folder}" for run in plan_runs(work.given, work.request))]
 
 
 @dataclass(frozen=True)
@@ -293,6 +226,8 @@ def _write(work: Work, decided: _Decided, runs: Sequence[PlannedRun]) -> Compari
         )
     if request.chosen is not None:
         figures[AUTO] = request.chosen
+    if "precision" in work.given:
+        figures["precision"] = work.given["precision"]
     figures["copies"] = work.copies
     figures["failed"] = failed_runs(runs)
     for cell in figures["cells"]:

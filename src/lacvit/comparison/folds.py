@@ -188,6 +188,8 @@ def folds_of(repeats: Sequence[RunAnswers], seeds: Sequence[int]) -> NDArray[np.
 def out_of_fold(answers: Sequence[RunAnswers], folds: int) -> str:
     """What the folds found of one method, in words: for a model that is trained on all images."""
     whole = put_together(answers, folds)
+    if not whole:
+        return f"In none of its repeats have all {folds} folds ended, so nothing tested it"
     seeds = sorted(run.seed for run in whole)
     correct_RN = np.stack([run.correct_N for run in sorted(whole, key=lambda run: run.seed)])
     low, high = repeats_interval(correct_RN, whole, seeds)

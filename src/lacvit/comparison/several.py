@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from lacvit.comparison.compare import Comparison, Work, begin, carry_out, plan_lines
+from lacvit.comparison.begin import Work, begin
+from lacvit.comparison.compare import Comparison, carry_out, plan_lines
 from lacvit.comparison.identity import FIGURES, earlier_figures
 from lacvit.comparison.plan import Request
 from lacvit.comparison.tables import difference_row, latex_row, markdown_table, unfinished

@@ -9,7 +9,7 @@ from typing import Any
 
 from lacvit import pipeline
 from lacvit.arms import find_arm
-from lacvit.comparison.outlook import Kind, Outlook, has_ended
+from lacvit.comparison.outlook import Kind, Outlook, has_ended, record_failure
 from lacvit.comparison.plan import Cell, Changes, PlannedRun, Request, folder_name, settings_of
 from lacvit.comparison.trials import TRIAL_SEED, Candidate, as_settings, best_of, candidates
 from lacvit.errors import Diverged, InputError
@@ -89,8 +89,7 @@ def run_trial(trial: Trial, shared: Shared, progress: Progress) -> None:
     try:
         pipeline.train(trial.run.settings, asked, progress=progress, shared=shared)
     except Diverged as error:
-        progress.message(f"This trial is out: {error}")
-        folder.update_status(diverged=str(error))
+        progress.message(f"This trial is out: {record_failure(trial.run, error)}")
     for heavy in (folder.model, *(folder.stage(s).checkpoints for s in _stages(trial))):
         shutil.rmtree(heavy, ignore_errors=True)
 

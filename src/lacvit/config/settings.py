@@ -167,6 +167,7 @@ class ContrastiveSettings(ContrastSettings):
     loss_scale: float = Field(
         1.0, gt=0, description="multiplies the loss (the released code: temperature / 0.07)"
     )
+    knn_k: int = Field(20, ge=1, description="neighbours of the k-NN accuracy of each epoch")
 
 
 class CrossEntropySettings(OptimizerSettings):
@@ -234,7 +235,6 @@ class EvaluationSettings(Settings):
     """What is measured, and how."""
 
     batch_size: int = Field(256, ge=1, description="images a forward pass, at most")
-    knn_k: int = Field(20, ge=1, description="neighbours of the k-NN accuracy")
     extended: bool = Field(False, description="geometry.json: every measure, not the usual ones")
 
 

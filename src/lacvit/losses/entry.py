@@ -52,7 +52,8 @@ def _loss_of_all(
     group: ProcessGroup | None,
 ) -> Tensor:
     check = partial(enter, embeddings_RD, labels_R, temperature, normalize)
-    z_RD, labels_R, block = meet(check, group, {"temperature": temperature})
+    alike = {"temperature": temperature, "normalize": normalize}
+    z_RD, labels_R, block = meet(check, group, alike)
     batch = gather_batch(z_RD, labels_R, float(temperature), embeddings_RD.dtype, block)
     with torch.autocast(z_RD.device.type, enabled=False):
         loss = compute(batch.with_graph(z_RD), batch)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lacvit.errors import InputError
+from lacvit.errors import Diverged, InputError
 
 ROWS_AT_ONCE = 1024
 LEAST_ROOM = 2.0**-40  # of the largest number: logits are summed, over a trillion rows at most
@@ -26,8 +26,8 @@ def enter(
     Autocast changes nothing in it.
 
     Raises:
-        InputError: wrong shape or dtype, a temperature that is not above 0, a row that is not
-            finite or that cannot be used; see `supcon_loss`.
+        InputError: wrong shape or dtype, a temperature that is not above 0, a row that cannot be
+            used (`Diverged`, if it is not finite); see `supcon_loss`.
     """
     check_arguments(embeddings_ND, labels_N, temperature)
     with torch.autocast(embeddings_ND.device.type, enabled=False):
@@ -77,7 +77,7 @@ def checked_rows(embeddings_ND: Tensor, temperature: float, normalize: bool) -> 
     largest_N = torch.cat([x_RD.abs().amax(dim=1) for x_RD in fixed_ND.split(ROWS_AT_ONCE)]).to(
         dtype
     )
-    _refuse(~largest_N.isfinite(), "is not finite")
+    _refuse(~largest_N.isfinite(), "is not finite", Diverged)
     largest_logit = torch.finfo(dtype).max * LEAST_ROOM
     if not normalize:
         logit_N = squared_lengths(fixed_ND.to(dtype)) / temperature
@@ -129,10 +129,10 @@ class _UnitRows(torch.autograd.Function):
         return result_ND.to(x_ND.dtype), None
 
 
-def _refuse(faulty_N: Tensor, what: str) -> None:
+def _refuse(faulty_N: Tensor, what: str, kind: type[InputError] = InputError) -> None:
     if faulty_N.any():
         row = int(faulty_N.nonzero()[0, 0])
-        raise InputError(
+        raise kind(
             f"embedding {row} of {len(faulty_N)} {what} ({int(faulty_N.sum())} such rows). "
             "Training may have diverged: lower the learning rate, and look at what the encoder "
             "gives for this row."

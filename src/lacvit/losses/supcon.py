@@ -136,9 +136,9 @@ def supcon_loss(
     Raises:
         InputError: wrong shape or dtype, a temperature that is not above 0 or so low that logits
             overflow, an unknown ``impl``, an ``impl`` beside weighted negatives; a row with NaN or
-            infinity, or (under ``normalize``) of zeros: its index is named. In a group every
-            process raises it, and names the process; so do processes that disagree on anything
-            that must be alike. A second derivative of a loss over a group.
+            infinity (`Diverged`), or (under ``normalize``) of zeros: its index is named. In a
+            group every process raises it, and names the process; so do processes that disagree on
+            anything that must be alike. A second derivative of a loss over a group.
     """
     if torch.compiler.is_compiling():  # what it does depends on the data: run it as it stands
         compute: Callable[..., Tensor | tuple[Tensor, LossDetails]] = torch.compiler.disable(
@@ -168,7 +168,12 @@ def _supcon_loss(
             _load_fused().refuse_what_kernels_cannot(z_RD.device, z_RD.dtype)
         return z_RD, labels
 
-    alike = {"temperature": temperature, "impl": impl, "negative_weighting": negative_weighting}
+    alike = {
+        "temperature": temperature,
+        "normalize": normalize,
+        "impl": impl,
+        "negative_weighting": negative_weighting,
+    }
     z_RD, labels_R, block = meet(enter_here, group, alike)
     batch = gather_batch(z_RD, labels_R, float(temperature), embeddings_RD.dtype, block)
     name, reason = _choose(impl, batch)

@@ -52,8 +52,6 @@ class ContrastiveStage:
         settings: ContrastiveSettings,
         views: ViewPlan,
         compute: Compute,
-        *,
-        knn_k: int,
     ) -> None:
         hidden = settings.projection_hidden
         projection = ProjectionHead(
@@ -70,7 +68,6 @@ class ContrastiveStage:
             negative_weighting=settings.negative_weighting,
             group=compute.group,
         )
-        self._knn_k = knn_k
         self._gallery: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def parameter_groups(self) -> list[ParameterGroup]:
@@ -96,7 +93,8 @@ class ContrastiveStage:
             numbers_B.repeat_interleave(views) for numbers_B in (batch.labels_B, batch.indices_B)
         )
         loss = self._loss(projections_ND, labels_N, images_N)
-        seen_BD = features_ND.detach()[::views].float().cpu()
+        # A copy: a view of one view would keep them all.
+        seen_BD = features_ND.detach()[::views].float().cpu().clone()
         self._gallery.append((seen_BD, batch.labels_B, batch.indices_B))
         landmarks = loss_landmarks(
             settings.loss, batch.global_labels_G, views, settings.temperature
@@ -119,7 +117,11 @@ class ContrastiveStage:
         order = indices.argsort()  # whichever process had an image, and when
         scalars = {
             "knn_accuracy": knn_accuracy(
-                gallery[order], labels[order], features_ND, self._validation.labels_N, k=self._knn_k
+                gallery[order],
+                labels[order],
+                features_ND,
+                self._validation.labels_N,
+                k=self._settings.knn_k,
             )
         }
         if len(features_ND) > 1:  # one image spans nothing
