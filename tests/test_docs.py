@@ -10,7 +10,7 @@ import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
 EXAMPLE = re.compile(r"```python\n(?P<code>.*?)```\n(?:\n```text\n(?P<printed>.*?)```)?", re.DOTALL)
-PAGES = ["loss.md"]
+PAGES = ["loss.md", "loss-relatives.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from scipy.special import softmax
 
 from lacvit.backbones import load_backbone
@@ -263,3 +264,26 @@ def test_the_card_says_what_it_scored_and_under_which_terms() -> None:
     assert "Classes: cat, wild, dög, owl." in card
     assert "Tiny ImageNet" in card
     assert "non-commercial" in card
+
+
+def test_the_weights_load_without_lacvit(tmp_path: Path) -> None:
+    """As docs/method.md says."""
+    import timm  # after lacvit, which mends torchvision's import beside a CPU build of torch
+
+    name = "vit_tiny_patch16_224"
+    place = tmp_path / "timm"
+    timm.models.save_for_hf(timm.create_model(name, img_size=32, depth=1), place)
+    backbone = load_backbone(f"timm:{place}")
+    Classifier(backbone, fresh_head(backbone.dim, 3), NAMES).save(tmp_path / "model", card="")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    below = {
+        prefix: {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        for prefix in ("backbone.", "head.")
+    }
+    encoder = timm.create_model(name, img_size=32, depth=1, num_classes=0).eval()
+    encoder.load_state_dict(below["backbone."])
+    head = torch.nn.Linear(encoder.num_features, len(NAMES))
+    head.load_state_dict(below["head."])
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(images), backbone.eval()(images))

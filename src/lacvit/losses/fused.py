@@ -4,7 +4,7 @@
 Each program holds a block of rows and walks over all columns, as flash attention does (Dao 2023,
 arXiv 2307.08691): scores never leave the chip, and a row's log-sum-exp is kept online, with the
 largest score so far taken off (Milakov and Gimelshein 2018, arXiv 1805.02867). No sum crosses
-programs, so there are no atomics, and every run gives the same bits.
+programs, so these kernels have no atomics and give the same bits every time.
 
 Products of bfloat16 embeddings are taken in bfloat16, of all others in float32, as three products
 of tf32 parts (``tf32x3``: 21 bits; a single one keeps 10). Sums are in float32. It takes 6 N N D

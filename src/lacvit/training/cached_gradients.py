@@ -44,12 +44,17 @@ def encode_in_chunks(encode: Encode, views_N: Tensor, rows: int) -> tuple[Tensor
         views_N: N rows on any device, at least one.
         rows: of a chunk; the last one may be shorter.
 
+    Raises:
+        InputError: on Apple's mps.
+
     Returns:
         For each tensor that ``encode`` gives, the same over all N rows.
     """
     # Reentrant checkpointing is steps 1 and 3, random state and autocast included, and keeps
     # nothing of a chunk but its input; the other kind would keep a graph without its tensors.
     # It runs backward only for an argument that has a gradient, which the views have not.
+    if views_N.device.type == "mps":  # whose random state torch's checkpoint does not keep
+        raise InputError("micro_batch cannot be used on mps. Use a smaller --batch-size there.")
     trigger = torch.zeros((), requires_grad=True)
     parts_C = [
         checkpoint(lambda part, _: encode(part), part, trigger, use_reentrant=True)

@@ -2,7 +2,7 @@
 
 An epoch is a pure function of the weights, the optimiser's state, the seed and its number: the
 random state is set anew from the last two at its start. So a run resumed from the checkpoint of
-any epoch ends in the weights of the uninterrupted one.
+any epoch ends in the weights of the uninterrupted one (on CUDA up to the rounding of its sums).
 
 Among several processes each takes its share of every step, and all take the same step: gradients
 and figures are averaged, the first process writes.
