@@ -181,11 +181,11 @@ def test_a_run_is_found_again_though_the_choice_would_be_another(
     settings = make_settings(recipe={"data.path": "some/pets"})
     asked = planning.request_of(settings)
     assert planning.earlier_output(settings, asked) is None
-    begin(Path("runs/pets-joint-refit-pico-s0"), asked)
-    begin(Path("runs/pets-joint-refit-other-s0"), asked | {"contrastive.epochs": 7})
-    assert planning.earlier_output(settings, asked) == Path("runs/pets-joint-refit-pico-s0")
+    begin(Path("runs/pets-default-pico-s0"), asked)
+    begin(Path("runs/pets-default-other-s0"), asked | {"contrastive.epochs": 7})
+    assert planning.earlier_output(settings, asked) == Path("runs/pets-default-pico-s0")
     named = make_settings(recipe={"data.path": "some/pets", "backbone.spec": "pico"})
-    assert planning.earlier_output(named, asked) == Path("runs/pets-joint-refit-pico-s0")
+    assert planning.earlier_output(named, asked) == Path("runs/pets-default-pico-s0")
     assert os.environ["HF_HUB_OFFLINE"] == "1", "tests must ask no network"
 
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 import lacvit
 from digit_folders import write_digit_folder, write_split_folder
-from lacvit import pipeline, planning, staging
+from lacvit import pipeline, planning, settling, staging
 from lacvit.arms import ARMS
 from lacvit.backbones import load_backbone
 from lacvit.config import RunSettings, flatten, make_settings
@@ -312,18 +312,18 @@ def test_max_time_shortens_the_schedule(digits: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({"backbone.spec": "pico"}, "pets-joint-refit-pico-s0"),
+        ({"backbone.spec": "pico"}, "pets-default-pico-s0"),
         (
             {"backbone.spec": "pico", "method": "cross-entropy", "seed": 3},
             "pets-cross-entropy-pico-s3",
         ),
-        ({"backbone.spec": "timm:vit_tiny.augreg"}, "pets-joint-refit-timm-vit_tiny.augreg-s0"),
-        ({"backbone.spec": "file:/a/mae.pth?heads=3"}, "pets-joint-refit-mae-s0"),
+        ({"backbone.spec": "timm:vit_tiny.augreg"}, "pets-default-timm-vit_tiny.augreg-s0"),
+        ({"backbone.spec": "file:/a/mae.pth?heads=3"}, "pets-default-mae-s0"),
         (
             {"backbone.spec": "hf:facebook/vit-mae-base"},
-            "pets-joint-refit-hf-facebook-vit-mae-base-s0",
+            "pets-default-hf-facebook-vit-mae-base-s0",
         ),
-        ({"backbone.spec": "hf:/home/me/mine"}, "pets-joint-refit-mine-s0"),
+        ({"backbone.spec": "hf:/home/me/mine"}, "pets-default-mine-s0"),
     ],
 )
 def test_default_output(changes: dict[str, object], name: str) -> None:
@@ -341,7 +341,7 @@ def test_a_dot_in_a_folders_name_is_part_of_it(tmp_path: Path) -> None:
         for folder in (tmp_path / "vit.augreg-s0", tmp_path / "vit.augreg-s1")
     ]
     assert [path.name for path in outputs] == [
-        f"photos.v1-joint-refit-vit.augreg-s{seed}-s0" for seed in (0, 1)
+        f"photos.v1-default-vit.augreg-s{seed}-s0" for seed in (0, 1)
     ]
 
 
@@ -426,9 +426,9 @@ def test_the_watcher_is_told_of_the_end_whatever_ends_it(
 
 def test_the_default_names_the_epochs_that_it_trains(digits: Path) -> None:
     backbone = load_backbone("pico")
-    _, said = planning.settle_method(make_settings(recipe={}), backbone, 500)
+    _, said = settling.settle_method(make_settings(recipe={}), backbone, 500)
     assert any("25 epochs" in text for text in said)
-    _, said = planning.settle_method(make_settings(recipe={"joint.epochs": 7}), backbone, 500)
+    _, said = settling.settle_method(make_settings(recipe={"joint.epochs": 7}), backbone, 500)
     assert not any("25 epochs" in text for text in said)
 
 

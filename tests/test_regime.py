@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from lacvit import planning, regime
-from lacvit.backbones import load_backbone
+from lacvit import planning, regime, settling
+from lacvit.backbones import Backbone, load_backbone
 from lacvit.config import make_settings
 from lacvit.regime import pretraining_of
 
@@ -48,13 +48,64 @@ def test_an_encoder_without_labels_learns_twice_as_fast() -> None:
     )
 
 
+def of_kind(monkeypatch: pytest.MonkeyPatch, kind: str) -> Backbone:
+    monkeypatch.setattr(regime, "pretraining_of", lambda *_: kind)
+    return load_backbone("pico")
+
+
+@pytest.mark.parametrize(
+    ("kind", "arm", "stage"),
+    [
+        ("labels", "joint-refit", "joint"),
+        ("unknown", "joint-refit", "joint"),
+        ("none", "cross-entropy-refit", "cross_entropy"),
+    ],
+)
+def test_the_arm_goes_by_the_pretraining(
+    kind: str, arm: str, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = of_kind(monkeypatch, kind)
+    settings, (said,) = settling.settle_method(make_settings(), backbone, 100)
+    assert settings.method == arm
+    assert said.startswith(f"Method: {arm}, with 60 epochs for 100 training images; the rate for")
+    assert settings.head.fit_on == "all"
+    assert getattr(settings, stage).lr == pytest.approx(2e-3 if kind == "none" else 1e-3)
+    resolved = planning.resolve(settings, backbone)
+    passes = {"joint": 60, "cross_entropy": 120}  # of two views, and of one
+    assert getattr(resolved, stage).epochs == passes[stage]
+
+
+@pytest.mark.parametrize(
+    ("flags", "arm"),
+    [
+        ({"joint.lr": 0.1, "cross_entropy.lr": 0.1}, None),  # as --lr sets them
+        ({"joint.lr": 0.1}, "joint-refit"),
+        ({"joint.temperature": 0.2}, "joint-refit"),
+        ({"joint.temperature": 0.2, "joint.lr": 0.1, "cross_entropy.lr": 0.1}, "joint-refit"),
+        ({"cross_entropy.label_smoothing": 0.0}, "cross-entropy-refit"),
+        ({"cross_entropy.epochs": 3}, "cross-entropy-refit"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["labels", "none"])
+def test_who_sets_a_stage_means_the_arm_that_has_it(
+    kind: str, flags: dict[str, object], arm: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, _ = settling.settle_method(
+        make_settings(flags=flags), of_kind(monkeypatch, kind), 100
+    )
+    assert settings.method == (arm or regime.ARMS[kind])  # type: ignore[index]
+    for key, value in flags.items():
+        section, name = key.split(".")
+        assert getattr(getattr(settings, section), name) == value
+
+
 def test_corners_are_read_only_where_it_was_measured() -> None:
     assert regime.choose(500, 128, "labels", 32).crops == "corners"
     assert regime.choose(500, 128, "labels", 224).crops == "whole"
 
 
 def test_auto_is_settled_for_the_images_and_said() -> None:
-    settings, said = planning.settle_method(make_settings(), load_backbone("pico"), 100)
+    settings, said = settling.settle_method(make_settings(), load_backbone("pico"), 100)
     assert settings.method == "joint-refit"
     assert settings.contrastive.epochs == 60
     assert settings.joint.lr == pytest.approx(1e-3)
@@ -69,7 +120,7 @@ def test_what_was_set_stays() -> None:
         flags={"contrastive.epochs": 7, "joint.lr": 0.5},
         assignments=[("head.fit_on", "train"), ("features.crops", "whole")],
     )
-    settings, said = planning.settle_method(given, load_backbone("pico"), 100)
+    settings, said = settling.settle_method(given, load_backbone("pico"), 100)
     assert said == ["Method: joint-refit."], "nothing of it was chosen"
     assert settings.contrastive.epochs == 7
     assert settings.joint.lr == 0.5
@@ -79,7 +130,7 @@ def test_what_was_set_stays() -> None:
 
 def test_a_method_that_was_named_is_left_as_published() -> None:
     given = make_settings(flags={"method": "lacvit"})
-    assert planning.settle_method(given, load_backbone("pico"), 100) == (given, [])
+    assert settling.settle_method(given, load_backbone("pico"), 100) == (given, [])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from lacvit.errors import InputError
 
-DEFAULT_ARM = "joint-refit"  # what `--method auto` trains, with the settings of `regime`
+DEFAULT_ARM = "joint-refit"  # what `--method auto` trains, where `regime` names no other
 PUBLISHED_ARM = "lacvit"  # what it trains where a setting of the contrastive stage is given
 UNTOUCHED = "untouched"  # the pretrained encoder, where encoders go by their last stage
 
@@ -118,6 +118,10 @@ ARMS: dict[str, Arm] = {
         MappingProxyType({"contrastive.loss": "npair"}),
     ),
 }
+
+
+# What `--method auto` may come to: which of the stages it is waits for the backbone (`regime`).
+AUTOMATIC = Arm("what the figures favour for such an encoder", ("joint", "cross_entropy", "head"))
 
 
 def automatic_arm(keys: Iterable[str]) -> str:

@@ -7,7 +7,6 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import TypeVar
 
 import torch
 
-from lacvit import regime
 from lacvit.arms import DEFAULT_ARM, find_arm
 from lacvit.backbones import Backbone, auto, pico
 from lacvit.config import ContrastSettings, DataSettings, OptimizerSettings, RunSettings, flatten
@@ -28,12 +26,6 @@ from lacvit.training.head import EXACT_ITERATIONS, SGD_EPOCHS
 from lacvit.training.optim import automatic_learning_rate
 
 EPOCHS = 100  # of both views, as published
-KINDS: Mapping[regime.Pretraining, str] = {
-    "labels": "pretrained with labels",
-    "none": "pretrained without labels",
-    "unknown": "whose pretraining its name does not tell",
-}
-
 S = TypeVar("S", bound=OptimizerSettings)
 
 
@@ -61,7 +53,7 @@ def earlier_output(settings: RunSettings, request: dict[str, object]) -> Path | 
     if settings.backbone.spec != "auto":
         return default_output(settings)
     data = name_of(settings.data.path or "data")
-    pattern = f"{data}-{arm_of(settings)}-*-s{settings.seed}"
+    pattern = f"{data}-{_called(settings)}-*-s{settings.seed}"
     for path in sorted(Path("runs").glob(pattern)):
         status = RunFolder(path).status_file
         if status.exists() and same_request(read_json(status).get("request", {}), request):
@@ -80,9 +72,14 @@ def accelerator_gigabytes(device: str) -> float:
 
 
 def default_output(settings: RunSettings) -> Path:
-    """``runs/<data>-<arm>-<backbone>-s<seed>``: the same command finds its run again."""
+    """``runs/<data>-<method>-<backbone>-s<seed>``: the same command finds its run again."""
     data, backbone = name_of(settings.data.path or "data"), short_name(settings.backbone.spec)
-    return Path("runs") / f"{data}-{arm_of(settings)}-{backbone}-s{settings.seed}"
+    return Path("runs") / f"{data}-{_called(settings)}-{backbone}-s{settings.seed}"
+
+
+def _called(settings: RunSettings) -> str:
+    """The method in a folder's name, which ``auto`` has before the arm is chosen."""
+    return "default" if settings.method == "auto" else settings.method
 
 
 def name_of(path: str | Path) -> str:
@@ -106,39 +103,6 @@ def request_of(settings: RunSettings) -> dict[str, object]:
 
 
 DEFAULTS = request_of(RunSettings())
-
-
-def settle_method(
-    settings: RunSettings, backbone: Backbone, images: int
-) -> tuple[RunSettings, list[str]]:
-    """``--method auto`` resolved for so many training images, and what to say of the choice.
-
-    What the user set stays as it is.
-    """
-    if settings.method != "auto":
-        return settings, []
-    origin, joint, head = backbone.origin, settings.joint, settings.head
-    pretraining = regime.pretraining_of(origin.spec, origin.format)
-    choice = regime.choose(images, joint.batch_size, pretraining, backbone.input_spec.size)
-    changes: dict[str, object] = {"method": DEFAULT_ARM}
-    said: list[str] = []
-    if settings.contrastive.epochs == joint.epochs == "auto":
-        changes["contrastive"] = settings.contrastive.model_copy(update={"epochs": choice.epochs})
-        said.append(f"{choice.epochs} epochs for {images:,} training images")
-    if joint.lr == "auto":
-        lora = settings.backbone.trainable == "lora"
-        rate = choice.rate * automatic_learning_rate(joint.optimizer, backbone.dim, lora=lora)
-        changes["joint"] = joint.model_copy(update={"lr": rate})
-        said.append(f"the rate for an encoder {KINDS[pretraining]}")
-    if head.fit_on == "auto" and head.solver != "sgd":
-        changes["head"] = head.model_copy(update={"fit_on": regime.FIT_ON})
-        said.append("a head fitted on validation images too, once they have chosen its strength")
-    if settings.features.crops == "auto":
-        changes["features"] = settings.features.model_copy(update={"crops": choice.crops})
-        if choice.crops == "corners":
-            said.append("features averaged over an image and its corners")
-    what = f"Method: {DEFAULT_ARM}" + (", with " if said else "") + "; ".join(said)
-    return settings.model_copy(update=changes), [f"{what}."]
 
 
 def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:

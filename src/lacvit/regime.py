@@ -29,6 +29,12 @@ from typing import Literal
 
 Pretraining = Literal["labels", "none", "unknown"]
 
+# Who sets a stage by hand means the arm that has it; else the encoder decides.
+ARMS: Mapping[Pretraining, str] = {
+    "labels": "joint-refit",
+    "none": "cross-entropy-refit",
+    "unknown": "joint-refit",
+}
 # An encoder pretrained without labels has further to go, and takes twice the rate (search.csv).
 RATES: Mapping[Pretraining, float] = {"labels": 1.0, "none": 2.0, "unknown": 1.0}
 # Between 12 and 50 epochs of 500 images nothing moved beyond the noise of a run (docs/log.md); 60
@@ -50,15 +56,16 @@ WITH_LABELS = ("ft_in", "ft_22k", "finetune")
 
 @dataclass(frozen=True)
 class Choice:
-    """How the default arm trains, and what it reads of an image."""
+    """Which arm the default is, how it trains, and what it reads of an image."""
 
+    arm: str
     epochs: int
     rate: float  # times the automatic learning rate
     crops: Literal["whole", "corners"]
 
 
 def choose(images: int, batch_size: int, pretraining: Pretraining, pixels: int) -> Choice:
-    """How the default arm trains and reads its images.
+    """What the default is for such images and such an encoder.
 
     Args:
         images: to train on.
@@ -68,7 +75,8 @@ def choose(images: int, batch_size: int, pretraining: Pretraining, pixels: int) 
     """
     steps = math.ceil(images / batch_size)
     epochs = max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps))
-    return Choice(epochs, RATES[pretraining], "corners" if pixels <= CROPS_TO else "whole")
+    crops: Literal["whole", "corners"] = "corners" if pixels <= CROPS_TO else "whole"
+    return Choice(ARMS[pretraining], epochs, RATES[pretraining], crops)
 
 
 def pretraining_of(spec: str, file_format: str) -> Pretraining:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
-from lacvit import planning
+from lacvit import planning, regime
+from lacvit.arms import find_arm
 from lacvit.backbones import Backbone
-from lacvit.config import RunSettings
+from lacvit.config import OptimizerSettings, RunSettings
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits
 from lacvit.devices import faster_precision
@@ -15,6 +18,13 @@ from lacvit.forecast import forecast, in_words, shorten
 from lacvit.shared import Shared
 from lacvit.staging import load_chosen
 from lacvit.training.logs import Progress
+from lacvit.training.optim import automatic_learning_rate
+
+KINDS: Mapping[regime.Pretraining, str] = {
+    "labels": "pretrained with labels",
+    "none": "pretrained without labels",
+    "unknown": "whose pretraining its name does not tell",
+}
 
 
 def settle_backbone(settings: RunSettings, splits: Splits, progress: Progress) -> RunSettings:
@@ -37,7 +47,7 @@ def settle(
     Raises:
         InputError: as :func:`lacvit.planning.resolve`.
     """
-    settings, said = planning.settle_method(settings, backbone, len(splits.train))
+    settings, said = settle_method(settings, backbone, len(splits.train))
     for text in said:
         progress.message(text)
     settings = planning.resolve(settings, backbone)
@@ -54,6 +64,60 @@ def settle(
                 f"{epochs} epochs instead of {stage.epochs}."
             )
     return shorter
+
+
+def settle_method(
+    settings: RunSettings, backbone: Backbone, images: int
+) -> tuple[RunSettings, list[str]]:
+    """``--method auto`` resolved for so many training images, and what to say of the choice.
+
+    What the user set stays as it is.
+    """
+    if settings.method != "auto":
+        return settings, []
+    pretraining = pretraining_of(backbone)
+    arm = _implied_arm(settings) or regime.ARMS[pretraining]
+    stage, head = find_arm(arm).stages[0], settings.head
+    training = settings.joint if stage == "joint" else settings.cross_entropy
+    choice = regime.choose(images, training.batch_size, pretraining, backbone.input_spec.size)
+    changes: dict[str, object] = {"method": arm}
+    said: list[str] = []
+    if settings.contrastive.epochs == training.epochs == "auto":
+        changes["contrastive"] = settings.contrastive.model_copy(update={"epochs": choice.epochs})
+        said.append(f"{choice.epochs} epochs for {images:,} training images")
+    if training.lr == "auto":
+        lora = settings.backbone.trainable == "lora"
+        rate = choice.rate * automatic_learning_rate(training.optimizer, backbone.dim, lora=lora)
+        changes[stage] = training.model_copy(update={"lr": rate})
+        said.append(f"the rate for an encoder {KINDS[pretraining]}")
+    if head.fit_on == "auto" and head.solver != "sgd":
+        changes["head"] = head.model_copy(update={"fit_on": regime.FIT_ON})
+        said.append("a head fitted on validation images too, once they have chosen its strength")
+    if settings.features.crops == "auto":
+        changes["features"] = settings.features.model_copy(update={"crops": choice.crops})
+        if choice.crops == "corners":
+            said.append("features averaged over an image and its corners")
+    what = f"Method: {arm}" + (", with " if said else "") + "; ".join(said)
+    return settings.model_copy(update=changes), [f"{what}."]
+
+
+def pretraining_of(backbone: Backbone) -> regime.Pretraining:
+    """What an encoder was pretrained with, as far as it can be told."""
+    return regime.pretraining_of(backbone.origin.spec, backbone.origin.format)
+
+
+def _implied_arm(settings: RunSettings) -> str | None:
+    """The arm whose stage was set by hand; flags such as ``--lr`` set both alike."""
+    joint, tuning = (_by_hand(section) for section in (settings.joint, settings.cross_entropy))
+    if joint == tuning:
+        return None
+    return "joint-refit" if joint.keys() - tuning.keys() or not tuning else "cross-entropy-refit"
+
+
+def _by_hand(section: OptimizerSettings) -> dict[str, object]:
+    """What is not as the defaults have it."""
+    defaults = type(section)()
+    return {name: value for name, value in section if value != getattr(defaults, name)}
 
 
 def settle_precision(settings: RunSettings, backbone: Backbone, splits: Splits) -> RunSettings:

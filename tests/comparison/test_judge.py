@@ -108,7 +108,7 @@ def test_a_claim_that_does_not_survive_holm_says_so() -> None:
     back = pair_words("knn", "lacvit", found.mirrored(), 0.2)
     assert "worse if this pair were the only one" in back
     assert "Use lacvit here" not in back
-    told = answer("knn", "lacvit", 1.0, {("lacvit", "knn"): (found, 0.2)})
+    told = answer("knn", "joint-refit", "lacvit", 1.0, {("lacvit", "knn"): (found, 0.2)})
     assert "it is ahead of knn (+9.0 points, " in told
     assert "), but not surely so among all pairs of the report." in told
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lacvit.arms import ARMS, DEFAULT_ARM, automatic_arm
+from lacvit.arms import ARMS, AUTOMATIC, DEFAULT_ARM, automatic_arm
 from lacvit.config import (
     all_keys,
     default_of,
@@ -19,7 +19,7 @@ from lacvit.config import (
 )
 from lacvit.errors import InputError
 
-METHODS = f"auto: {DEFAULT_ARM}, with settings for the number of images and the encoder; "
+METHODS = f"auto: {DEFAULT_ARM}, or what the figures favour for the encoder, with settings for it; "
 METHODS += "; ".join(f"{name}: {arm.summary}" for name, arm in ARMS.items())
 
 
@@ -149,9 +149,10 @@ def train(
     }
     given = read_recipe(recipe) if recipe else {}
     assignments = [parse_assignment(text) for text in assign or ()]
-    stage = _encoder_stage(method, assignments, given)
-    flags |= {f"{stage}.batch_size": batch_size, f"{stage}.lr": lr}
-    contrast = "joint" if stage == "joint" else "contrastive"
+    stages = _encoder_stages(method, assignments, given)
+    for stage in stages:
+        flags |= {f"{stage}.batch_size": batch_size, f"{stage}.lr": lr}
+    contrast = "joint" if "joint" in stages else "contrastive"
     flags |= {f"{contrast}.temperature": temperature, f"{contrast}.loss": loss}
     settings = make_settings(recipe=given, assignments=assignments, flags=flags)
     if download:
@@ -177,15 +178,17 @@ def _implied(
     )
 
 
-def _encoder_stage(
+def _encoder_stages(
     method: str | None, assignments: list[tuple[str, object]], recipe: dict[str, object]
-) -> str:
-    """Which stage ``--lr`` and ``--batch-size`` speak of: the first that trains the encoder."""
+) -> tuple[str, ...]:
+    """Which stages ``--lr`` and ``--batch-size`` speak of: the first that trains the encoder."""
     name = method or dict(assignments).get("method") or recipe.get("method") or "auto"
     if name == "auto":
         name = automatic_arm([*dict(assignments), *recipe])
+        if name == DEFAULT_ARM:  # the encoder will choose one of both
+            return AUTOMATIC.stages[:-1]
     arm = ARMS.get(str(name), ARMS[DEFAULT_ARM])  # a wrong name is refused with all other faults
-    return next((stage for stage in arm.stages if stage != "head"), "contrastive")
+    return tuple(stage for stage in arm.stages if stage != "head")[:1] or ("contrastive",)
 
 
 def _run(

@@ -123,6 +123,7 @@ class _Compared:
     seeds: Sequence[int]
     correct: Mapping[str, Bools]
     ours: str
+    default: str
     leader: str | None
     found: Mapping[tuple[str, str], PairedDifference]
 
@@ -136,7 +137,8 @@ def _compare(cell: Cell, runs: Sequence[RunAnswers], request: Request) -> _Compa
     ours = OURS if OURS in methods else methods[-1] if methods else OURS
     leader = max(correct, key=lambda m: float(correct[m].mean()), default=None)
     found: dict[tuple[str, str], PairedDifference] = {}
-    for one in (ours, DEFAULT_ARM, leader):
+    default = request.defaults.get(cell.backbone, DEFAULT_ARM)
+    for one in (ours, default, leader):
         for other in correct:
             if one not in correct or other == one or {(one, other), (other, one)} & found.keys():
                 continue
@@ -145,7 +147,7 @@ def _compare(cell: Cell, runs: Sequence[RunAnswers], request: Request) -> _Compa
                 if request.folds
                 else paired_difference(correct[one], correct[other], margin=request.margin)
             )
-    return _Compared(cell, runs, whole, methods, seeds, correct, ours, leader, found)
+    return _Compared(cell, runs, whole, methods, seeds, correct, ours, default, leader, found)
 
 
 def _cell(
@@ -184,6 +186,7 @@ def _cell(
         ],
         "leader": compared.leader,
         "reference": compared.ours,
+        "default": compared.default,
         "pairs": pairs,  # the reference against all others, then the default method, the leader
         "answer": f"{cell.name}: {_answer(compared, found, request)}",
     }
@@ -194,7 +197,7 @@ def _answer(compared: _Compared, found: Mapping[tuple[str, str], Found], request
         unit = "repeat of folds" if request.folds else "seed"
         return f"no two methods have ended on the same {unit} yet."
     accuracy = float(compared.correct[compared.leader].mean())
-    return answer(compared.ours, compared.leader, accuracy, found)
+    return answer(compared.ours, compared.default, compared.leader, accuracy, found)
 
 
 def _method(

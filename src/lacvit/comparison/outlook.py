@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lacvit import planning
+from lacvit import planning, regime, settling
 from lacvit.arms import find_arm
 from lacvit.comparison.plan import Cell, PlannedRun
 from lacvit.data.splits import Splits
@@ -42,6 +42,7 @@ class Encoder:
 
     dim: int
     seconds: ImageSeconds
+    default: str  # the arm that `lacvit train` trains of it where nothing is said
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def look_ahead(runs: Sequence[PlannedRun], shared: Shared, progress: Progress) -
         load_chosen(of_backbone[0].settings)  # every run does; the first time it may be fetched
         loading = time.perf_counter() - started
         timed = time_backbone(planning.resolve(of_backbone[0].settings, backbone), backbone)
-        encoders[spec] = Encoder(backbone.dim, timed)
+        default = regime.ARMS[settling.pretraining_of(backbone)]
+        encoders[spec] = Encoder(backbone.dim, timed, default)
         for run in of_backbone:
             if kind_of(run) not in seconds:
                 splits = shared.splits(run.settings, progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -23,6 +23,8 @@ class Request:
     shots: tuple[int | None, ...] = (None,)  # images a class; None takes all there are
     seeds: int = 5
     margin: float = 0.01  # methods closer than this share of the images count as equal
+    # By backbone: the arm of `lacvit train` where nothing is said.
+    defaults: Mapping[str, str] = field(default_factory=dict)
     chosen: Mapping[str, str] | None = None  # what "auto" among the backbones came to, and why
     folds: int | None = None  # of tiny data: a seed is then a repeat, and has so many runs
     trials: int = 0  # settings tried for every method and cell, by validation alone

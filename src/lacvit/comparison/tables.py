@@ -27,7 +27,8 @@ def as_csv(comparison: Mapping[str, Any]) -> str:
     """
     ours = {cell["reference"] for cell in comparison["cells"] if cell["pairs"]}
     known = {m["method"] for cell in comparison["cells"] for m in cell["methods"]}
-    references = [*sorted(ours), *({DEFAULT_ARM} & known - ours)]
+    defaults = {cell.get("default", DEFAULT_ARM) for cell in comparison["cells"]}
+    references = [*sorted(ours), *sorted(defaults & known - ours)]
     columns = [*COLUMNS, *(f"{told}_to_{name}" for name in references for told in TOLD)]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, restval="", extrasaction="ignore", lineterminator="\n")

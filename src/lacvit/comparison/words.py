@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lacvit.arms import DEFAULT_ARM
 from lacvit.metrics.significance import PairedDifference
 
 SURE = 0.05  # Holm's p above it: the claim is one of many, and chance would make one as large
@@ -94,11 +93,18 @@ def _unlikely(found: PairedDifference) -> str:
     return "no difference is excluded"
 
 
-def answer(ours: str, leader: str, accuracy: float, found: Mapping[tuple[str, str], Found]) -> str:
+def answer(
+    ours: str,
+    default: str,
+    leader: str,
+    accuracy: float,
+    found: Mapping[tuple[str, str], Found],
+) -> str:
     """Who leads, and what that is worth; then how lacvit and the default method stand.
 
     Args:
         ours: the method that all others are set against.
+        default: the arm that `lacvit train` trains of this backbone where nothing is said.
         leader: the method of the highest accuracy.
         accuracy: its.
         found: the pairs with ``ours``, with the default method and with the leader, each once.
@@ -107,10 +113,10 @@ def answer(ours: str, leader: str, accuracy: float, found: Mapping[tuple[str, st
         f"{leader} has the highest accuracy, {100 * accuracy:.1f} %; it "
         f"{'; it '.join(_relations(leader, found, figures=True))}."
     ]
-    for method in dict.fromkeys((ours, DEFAULT_ARM)) if len(found) > 1 else ():
+    for method in dict.fromkeys((ours, default)) if len(found) > 1 else ():
         parts = _relations(method, found, figures=False)
         if method != leader and parts:
-            name = f"{method}, lacvit train's default," if method == DEFAULT_ARM else method
+            name = f"{method}, lacvit train's default," if method == default else method
             said.append(f"{name} {'; it '.join(parts)}.")
     return " ".join(said)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from lacvit.arms import PUBLISHED_ARM, Arm, automatic_arm, find_arm
+from lacvit.arms import AUTOMATIC, DEFAULT_ARM, PUBLISHED_ARM, Arm, automatic_arm, find_arm
 from lacvit.config.settings import RunSettings
 from lacvit.errors import InputError
 
@@ -153,6 +153,8 @@ def make_settings(
 
 def _arm(given: Mapping[str, object]) -> tuple[str, Arm]:
     name = str(given.get("method", "auto"))
+    if name == "auto" and automatic_arm(given) == DEFAULT_ARM:
+        return name, AUTOMATIC
     name = automatic_arm(given) if name == "auto" else name
     return name, find_arm(name)
 
