@@ -9,8 +9,9 @@ from lacvit import features
 from lacvit.backbones import Architecture, Backbone, Origin
 from lacvit.config import make_settings
 from lacvit.errors import InputError
-from lacvit.features import Crops, crops_of, encode
+from lacvit.features import Crops, encode
 from lacvit.input_spec import InputSpec
+from lacvit.planning import crops_of
 
 
 class Means(nn.Module):

@@ -18,7 +18,7 @@ LAYERS = {
     "data": 2.0, "backbones": 2.0,
     "features": 2.5, "neighbour_head": 2.5, "model": 2.6, "downloads": 2.6,
     "training": 3.0, "evaluation": 3.0, "report": 3.0, "model_card": 3.0,
-    "planning": 3.5, "forecast": 3.5, "reading": 3.5, "shared": 3.55,
+    "planning": 3.4, "forecast": 3.5, "reading": 3.5, "shared": 3.55,
     "staging": 3.6, "settling": 3.65, "outcome": 3.7,
     "progress": 3.5, "pipeline": 4.0, "comparison": 4.5, "api": 4.8,
     "cli": 5.0, "__init__": 5.0, "__main__": 5.5,

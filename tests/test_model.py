@@ -255,7 +255,7 @@ def test_the_card_says_what_it_scored_and_under_which_terms() -> None:
     )
     score = {"accuracy": 0.875, "interval": [0.529, 0.978], "images": 8}
     metrics = {"test": score | {"ece": 0.0312, "temperature": 1.8}}
-    card = model_card(settings, NAMES, metrics)
+    card = model_card(settings, NAMES, metrics, None)
     assert card.startswith("# lacvit on photos\n")
     assert "/home/me" not in card
     assert "Accuracy@1 on 8 test images: 87.5 %\n(95 % interval 52.9 to 97.8" in card

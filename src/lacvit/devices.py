@@ -55,6 +55,16 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def accelerator_gigabytes(device: str) -> float:
+    """Memory of the device that a run would train on; 0 for a processor."""
+    found = find_device(device)
+    if found.type == "cuda":
+        return float(torch.cuda.get_device_properties(found).total_memory / 1e9)
+    if found.type == "mps":
+        return float(torch.mps.recommended_max_memory() / 1e9)
+    return 0.0
+
+
 def own_device(name: str) -> torch.device:
     """The device by its number: a new thread's "cuda" is the first, whatever this process has."""
     device = torch.device(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lacvit.backbones.torchvision_shim import ensure_torchvision
 from lacvit.data.named_sets import NAMED_SETS, find_named_set, names_a_set
-from lacvit.errors import InputError
+from lacvit.errors import InputError, first_line
 
 ensure_torchvision()
 
@@ -47,7 +47,7 @@ def fetch(data: str | Path, root: str | Path | None) -> bool:
     try:
         DOWNLOADS[name](place)
     except (OSError, RuntimeError, ValueError) as error:  # URLError is an OSError
-        said = (str(error).splitlines() or [type(error).__name__])[0]
+        said = first_line(error)
         raise InputError(
             f"{name} could not be downloaded: {said}. Get {entry.source}, and unpack it in {place}."
         ) from error

@@ -27,3 +27,8 @@ class RunStopped(BaseException):
 
 class PeerStopped(LacvitError):
     """Nobody has to mend it here: another process of the same run stopped, and says why itself."""
+
+
+def first_line(error: BaseException) -> str:
+    """What another library says of a fault, as part of a sentence."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

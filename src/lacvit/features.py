@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from lacvit.backbones.backbone import Backbone
-from lacvit.config import RunSettings
 from lacvit.devices import Precision, autocast
 from lacvit.errors import Diverged
 
@@ -51,14 +50,6 @@ class Crops(BaseModel):
             corner = images_B3SS[:, :, top : top + inside, left : left + inside]
             corner = corner.flip(3) if self.mirror and top == left else corner
             yield functional.interpolate(corner, size=(size, size), mode="bicubic")
-
-
-def crops_of(settings: RunSettings) -> Crops | None:
-    """What a run's last head, its measures and its model read of an image; None is the whole.
-
-    While the encoder trains, its own head and its neighbours read whole images.
-    """
-    return Crops(mirror=settings.views.flip > 0) if settings.features.crops == "corners" else None
 
 
 @torch.no_grad()

@@ -19,7 +19,8 @@ from lacvit.devices import autocast, wait_for
 from lacvit.distributed import launched
 from lacvit.errors import InputError
 from lacvit.evaluation.geometry import MOST_TRAIN
-from lacvit.features import PIXELS_ON_A_PROCESSOR, crops_of
+from lacvit.features import PIXELS_ON_A_PROCESSOR
+from lacvit.planning import crops_of
 from lacvit.training.trainable import set_trainable
 
 TIMED_STEPS, TIMED_IMAGES = 3, 128

@@ -9,13 +9,16 @@ from typing import Any
 from lacvit.arms import find_arm
 from lacvit.backbones import terms_of
 from lacvit.config import RunSettings
-from lacvit.features import crops_of
+from lacvit.features import Crops
 
 PAPER = "https://arxiv.org/abs/2303.18013"
 
 
 def model_card(
-    settings: RunSettings, class_names: Sequence[str], metrics: Mapping[str, Any]
+    settings: RunSettings,
+    class_names: Sequence[str],
+    metrics: Mapping[str, Any],
+    crops: Crops | None,
 ) -> str:
     """Markdown: what the model is, what it scored, how it was made, how to use it.
 
@@ -28,7 +31,6 @@ def model_card(
     backbone = settings.backbone.spec
     knn = settings.head.solver == "knn" and find_arm(settings.method).stages[-1] == "head"
     head = "the nearest training images' votes for a head" if knn else "a linear head"
-    crops = crops_of(settings)
     read = ""
     if crops is not None:
         read = (

@@ -19,12 +19,12 @@ from lacvit.evaluation.evaluate import Evaluation
 from lacvit.evaluation.files import write_evaluation, write_features
 from lacvit.evaluation.geometry import Embedding, chosen_rows, measure_embeddings
 from lacvit.evaluation.held_out import SeenAndUnseen, measure_held_out
-from lacvit.features import crops_of
 from lacvit.metrics.calibration import chosen_temperature
 from lacvit.metrics.geometry import LinearHead
 from lacvit.model import Classifier
 from lacvit.model_card import model_card
 from lacvit.neighbour_head import NeighbourHead
+from lacvit.planning import crops_of
 from lacvit.run_folder import RunFolder, read_json, write_json
 from lacvit.staging import Run, load_chosen
 from lacvit.training.heads import Heads
@@ -123,7 +123,7 @@ def finish_on_validation(run: Run, backbone: Backbone, heads: Heads, splits: Spl
     def write() -> TrainResult:
         model, validation = _settle(run, backbone, heads, splits, features_ND)
         metrics = {"validation": validation.summary()}
-        model.save(run.folder.model, card=model_card(run.settings, splits.class_names, metrics))
+        model.save(run.folder.model, card=_card(run, splits, metrics))
         write_json(run.folder.evaluation / "metrics.json", metrics)
         return read_result(run.folder)
 
@@ -156,7 +156,7 @@ def _write(
     write_json(folder / "geometry.json", _geometry(run, model, splits.test.labels, encoded))
     if splits.held_out:
         write_json(folder / "held_out.json", _held_out(model, splits, encoded))
-    model.save(run.folder.model, card=model_card(run.settings, splits.class_names, metrics))
+    model.save(run.folder.model, card=_card(run, splits, metrics))
     write_json(folder / "metrics.json", metrics)
     return read_result(run.folder)
 
@@ -215,3 +215,7 @@ def read_result(folder: RunFolder) -> TrainResult:
     return TrainResult(
         folder.path, found["accuracy"], (low, high), found["images"], notices, measured_on=split
     )
+
+
+def _card(run: Run, splits: Splits, metrics: Mapping[str, object]) -> str:
+    return model_card(run.settings, splits.class_names, metrics, crops_of(run.settings))

@@ -36,7 +36,7 @@ from lacvit.staging import Run, load_chosen, train_stages
 from lacvit.training.logs import Progress, Silence, StatusProgress
 from lacvit.training.material import Compute, LabelledImages
 
-__all__ = ["Request", "TrainResult", "plan", "prepare", "train"]
+__all__ = ["Request", "TrainResult", "make_run", "plan", "train"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def train(
         for text in (*planning.reading_of(backbone), *notices):
             progress.message(text)
         watcher = StatusProgress(folder, progress, started)
-        run = together(partial(prepare, settings, folder, splits, watcher, group, shared), group)
+        run = together(partial(make_run, settings, folder, splits, watcher, group, shared), group)
         heads = train_stages(run, backbone.to(run.compute.device))
         close = finish if request.test and len(splits.test) else finish_on_validation
         result = close(run, backbone, heads, splits)
@@ -200,7 +200,7 @@ def plan(settings: RunSettings, request: Request, progress: Progress) -> list[st
     ]
 
 
-def prepare(
+def make_run(
     settings: RunSettings,
     folder: RunFolder,
     splits: Splits,

@@ -18,8 +18,9 @@ from lacvit.arms import DEFAULT_ARM, find_arm
 from lacvit.backbones import Backbone, auto, pico
 from lacvit.config import ContrastSettings, DataSettings, OptimizerSettings, RunSettings, flatten
 from lacvit.data.named_sets import names_a_set
-from lacvit.devices import find_device
+from lacvit.devices import accelerator_gigabytes, find_device
 from lacvit.errors import InputError
+from lacvit.features import Crops
 from lacvit.run_folder import RunFolder, read_json, same_request, write_json, write_toml
 from lacvit.training.adapters import load_peft
 from lacvit.training.head import EXACT_ITERATIONS, SGD_EPOCHS
@@ -61,16 +62,6 @@ def earlier_output(settings: RunSettings, request: dict[str, object]) -> Path | 
     return None
 
 
-def accelerator_gigabytes(device: str) -> float:
-    """Memory of the device that a run would train on; 0 for a processor."""
-    found = find_device(device)
-    if found.type == "cuda":
-        return float(torch.cuda.get_device_properties(found).total_memory / 1e9)
-    if found.type == "mps":
-        return float(torch.mps.recommended_max_memory() / 1e9)
-    return 0.0
-
-
 def default_output(settings: RunSettings) -> Path:
     """``runs/<data>-<method>-<backbone>-s<seed>``: the same command finds its run again."""
     data, backbone = name_of(settings.data.path or "data"), short_name(settings.backbone.spec)
@@ -103,6 +94,14 @@ def request_of(settings: RunSettings) -> dict[str, object]:
 
 
 DEFAULTS = request_of(RunSettings())
+
+
+def crops_of(settings: RunSettings) -> Crops | None:
+    """What a run's last head, its measures and its model read of an image; None is the whole.
+
+    While the encoder trains, its own head and its neighbours read whole images.
+    """
+    return Crops(mirror=settings.views.flip > 0) if settings.features.crops == "corners" else None
 
 
 def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:

@@ -17,7 +17,7 @@ from lacvit.config import HeadInit, OptimizerSettings, RunSettings
 from lacvit.data.batches import Batch, DecodedImages, ViewPlan, view_batches
 from lacvit.data.views import Augmentation
 from lacvit.distributed import from_main, rank_of, size_of
-from lacvit.features import crops_of
+from lacvit.planning import crops_of
 from lacvit.report.plots import contact_sheet
 from lacvit.run_folder import RunFolder, write_bytes
 from lacvit.shared import Shared

@@ -49,7 +49,6 @@ def make_run_folder(
             "epoch": epochs,
             "finished": finished,
             "method": "lacvit",
-            "started": "2025-11-24 14:25",
             "seconds": 312.4,
             "notices": list(notices),
         },

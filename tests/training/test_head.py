@@ -9,12 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from lacvit.training.head import ExactHead, LabelledFeatures, fit_exact_head, fit_on_both
-from lacvit.training.heads import (
-    correct,
-    fresh_head,
-    head_from,
-    smoothed_cross_entropy,
-)
+from lacvit.training.heads import fresh_head, head_from
+from lacvit.training.scores import correct, smoothed_cross_entropy
 
 STRENGTHS = (0.001, 0.1, 10.0)
 

@@ -210,9 +210,8 @@ def test_without_peft_the_message_says_what_to_install(monkeypatch: pytest.Monke
     def missing(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-    monkeypatch.setattr(adapters, "ensure_torchvision", lambda: None)
     monkeypatch.setattr(adapters.importlib, "import_module", missing)
-    with pytest.raises(InputError, match=r"lora needs peft, .* pip install 'lacvit\[lora\]'"):
+    with pytest.raises(InputError, match=r"lora needs peft, .* pip install 'peft>=0.17'"):
         set_trainable(backbone_of("timm-vit"), settings(trainable="lora"), seed=0)
 
 

@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lacvit.errors import InputError
+from lacvit.errors import InputError, first_line
 
 # Where training programs keep the weights, in the order in which it is looked for: most under
 # `model`, DeepSpeed under `module`, DINO's averaged network under `teacher`.
@@ -237,7 +237,7 @@ def _no_checkpoint(path: Path, found: str) -> str:
 
 
 def _why_unreadable(path: Path, kind: str, error: Exception) -> str:
-    said = (str(error).splitlines() or [type(error).__name__])[0]
+    said = first_line(error)
     needed = _unsafe_globals(path, str(error)) if kind == "torch" else []
     if kind == "npz" and "allow_pickle" in said:
         needed = ["an array of Python objects"]

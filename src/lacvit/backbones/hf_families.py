@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lacvit.backbones.backbone import Pool
-from lacvit.errors import InputError
+from lacvit.errors import InputError, first_line
 from lacvit.input_spec import RGB, Fit, Interpolation
 
 HALF: RGB = (0.5, 0.5, 0.5)
@@ -140,7 +140,7 @@ def check_takes(encoder: nn.Module, size: int, native: int, spec: str) -> None:
             encoder.eval()(torch.zeros(BLANKS, 3, size, size))
     except Exception as error:  # of the model's own checks, which share no base
         raise InputError(
-            f"{spec} cannot take images of {size} pixels ({_first_line(error)}). Its own size is "
+            f"{spec} cannot take images of {size} pixels ({first_line(error)}). Its own size is "
             f"{native}: use --image-size {native}."
         ) from error
 
@@ -167,7 +167,7 @@ def _discover(model_type: str, network: nn.Module, config: Any) -> Family:
         raise InputError(
             f"Models of the type {model_type!r} are no image encoders with patch tokens that "
             f"lacvit can use: they do not take a blank image of {size} pixels "
-            f"({_first_line(error)}). {choice}"
+            f"({first_line(error)}). {choice}"
         ) from error
     single = tokens.ndim == 3 and len(tokens) == BLANKS
     extra = tokens.shape[1] - (size // patch) ** 2 if single else -1
@@ -196,7 +196,3 @@ def _tokens_of_blank(network: nn.Module, size: int) -> Tensor:
         output: Any = network.eval()(pixel_values=torch.zeros(BLANKS, 3, size, size))
     tokens: Tensor = output.last_hidden_state
     return tokens
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 
 from lacvit.backbones import hub
@@ -24,14 +25,9 @@ from lacvit.backbones.hf_families import (
 )
 from lacvit.backbones.hf_preparation import PREPROCESSOR, PROCESSOR, input_spec_of
 from lacvit.backbones.hf_weights import check_complete, construction, quiet, with_weights
-from lacvit.backbones.torchvision_shim import ensure_torchvision
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
 from lacvit.run_folder import read_json
-
-ensure_torchvision()
-
-import transformers  # noqa: E402  (must follow the shim)
 
 AutoModel: Any = transformers.AutoModel
 

@@ -8,16 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
 
 from lacvit.backbones.hf_families import FAMILIES, LEFT_OVER, Family
 from lacvit.backbones.key_differences import differences, misfit, shapes_of, sizes_of
-from lacvit.backbones.torchvision_shim import ensure_torchvision
-from lacvit.errors import InputError
-
-ensure_torchvision()
-
-import transformers  # noqa: E402  (must follow the shim)
+from lacvit.errors import InputError, first_line
 
 AutoModel: Any = transformers.AutoModel
 MODELS: Any = transformers.MODEL_MAPPING  # configuration class -> what AutoModel builds of it
@@ -45,7 +41,7 @@ def with_weights(
                 **construction(config.model_type),
             )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
+        said = first_line(error)
         raise InputError(f"{spec} cannot be loaded: {said}") from error
     return tower, found
 

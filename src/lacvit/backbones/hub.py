@@ -23,7 +23,7 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import constants, errors
 
-from lacvit.errors import InputError
+from lacvit.errors import InputError, first_line
 from lacvit.run_folder import read_json
 
 PROBE_SECONDS = 4.0
@@ -193,7 +193,7 @@ def _download(repository: str, name: str, spec: str) -> Path:
             f"{constants.ENDPOINT}/{repository}, then log in with: hf auth login"
         ) from error
     except Exception as error:  # of requests, httpx or xet, by version; they share no base
-        said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        said = first_line(error)
         advice = "Give the same command again to go on with the download: what is complete is not "
         advice += "fetched twice."
         if isinstance(error, errors.RepositoryNotFoundError | errors.RevisionNotFoundError):

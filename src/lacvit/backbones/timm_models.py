@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import timm
 import torch
+from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from lacvit.backbones import hub
@@ -20,14 +22,8 @@ from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
 from lacvit.backbones.checkpoint_files import CheckpointFile, read_checkpoint
 from lacvit.backbones.key_differences import Shapes, differences, misfit, shapes_of, sizes_of
 from lacvit.backbones.timm_sources import TimmSource, find, fitting, nearest
-from lacvit.backbones.torchvision_shim import ensure_torchvision
-from lacvit.errors import InputError
+from lacvit.errors import InputError, first_line
 from lacvit.input_spec import InputSpec
-
-ensure_torchvision()
-
-import timm  # noqa: E402  (must follow the shim)
-from timm.data.config import resolve_model_data_config  # noqa: E402
 
 __all__ = ["build", "licence", "load", "nearest", "shapes"]
 
@@ -129,7 +125,7 @@ def _failure(
     source: TimmSource, arguments: dict[str, Any], file: CheckpointFile, error: Exception
 ) -> InputError:
     """What timm said; and, where its own conversion met another architecture, what differs."""
-    said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    said = first_line(error)
     text = f"{source.spec} could not be loaded: {said}."
     try:
         wanted = _shapes(source.name, arguments)

@@ -12,17 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
+from timm.models._hub import load_model_config_from_path
 
 from lacvit.backbones import hub
 from lacvit.backbones.key_differences import Sizes, shapes_of, sizes_of
-from lacvit.backbones.torchvision_shim import ensure_torchvision
 from lacvit.errors import InputError
-
-ensure_torchvision()
-
-import timm  # noqa: E402  (must follow the shim)
-from timm.models._hub import load_model_config_from_path  # noqa: E402
 
 HUB = "hf-hub:"
 # What differs between the names of one family: the size, that of a patch, that of the images.

@@ -52,8 +52,10 @@ class Pace:
 
 
 def check_budget(request: Request, given: Mapping[str, object]) -> None:
-    """Raises:
-    InputError: no such budget; epochs of one method's stage set by hand.
+    """What can be said of a budget before anything is timed.
+
+    Raises:
+        InputError: no such budget; epochs of one method's stage set by hand.
     """
     if request.budget not in (EQUAL_IMAGES, EQUAL_TIME):
         raise InputError(f"--budget is {request.budget!r}; give {EQUAL_IMAGES} or {EQUAL_TIME}.")
@@ -180,7 +182,7 @@ def _image_seconds(settings: RunSettings, splits: Splits) -> dict[str, float]:
     backbone = load_chosen(short)
     seconds = {}
     with tempfile.TemporaryDirectory() as place:
-        run = pipeline.prepare(short, RunFolder(Path(place)), few, Silence(), None, Shared())
+        run = pipeline.make_run(short, RunFolder(Path(place)), few, Silence(), None, Shared())
         backbone.to(run.compute.device)
         prepare(backbone, short.backbone, seed=short.seed)
         for stage in stages:

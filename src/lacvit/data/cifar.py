@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lacvit.data.records import ArraySource, ImageRecords
-from lacvit.errors import InputError
+from lacvit.errors import InputError, first_line
 
 SIDE = 32
 # All that a pickled array needs; the lists, texts and numbers around it need no name at all. The
@@ -67,7 +67,7 @@ def read_inert(path: Path) -> Mapping[str, Any]:
             f"Nothing was run. Get the archive again from its authors' page."
         ) from None
     except Exception as error:  # damaged bytes make pickle fail in any way at all
-        said = (str(error).splitlines() or [type(error).__name__])[0]
+        said = first_line(error)
         raise InputError(
             f"{path} cannot be read as a file of CIFAR's Python version: {said}. "
             f"Unpack the archive again."

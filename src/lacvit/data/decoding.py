@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from lacvit.errors import InputError
+from lacvit.errors import InputError, first_line
 
 # What Pillow's many plugins raise on bytes that are no image, or a broken one.
 _DECODING_ERRORS = (
@@ -68,7 +68,7 @@ def decode_image(payload: bytes) -> npt.NDArray[np.uint8]:
     except UnidentifiedImageError as error:
         raise UnreadableImageError("its bytes are no image of a known format") from error
     except _DECODING_ERRORS as error:
-        raise UnreadableImageError(_first_line(error)) from error
+        raise UnreadableImageError(first_line(error)) from error
     with image:
         return upright_rgb(image)
 
@@ -85,7 +85,7 @@ def upright_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     except UnreadableImageError:
         raise
     except _DECODING_ERRORS as error:
-        raise UnreadableImageError(_first_line(error)) from error
+        raise UnreadableImageError(first_line(error)) from error
 
 
 def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
@@ -131,8 +131,3 @@ def _deep_grey_to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     if isinstance(transparent, int):
         grey[pixels == transparent] = 255
     return np.repeat(grey[:, :, None], 3, axis=2)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0].rstrip(".") if text else type(error).__name__

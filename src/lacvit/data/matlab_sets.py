@@ -11,7 +11,7 @@ from scipy.io import loadmat
 
 from lacvit.data.listed_sets import file_records
 from lacvit.data.records import ImageRecords
-from lacvit.errors import InputError
+from lacvit.errors import InputError, first_line
 
 FLOWER_SPLITS = {"train": "trnid", "validation": "valid", "test": "tstid"}  # of setid.mat
 
@@ -74,7 +74,7 @@ def read_matlab(path: Path, key: str) -> npt.NDArray[Any]:
     try:
         contents = loadmat(str(path), squeeze_me=True, variable_names=[key])
     except Exception as error:  # damaged bytes make the reader fail in any way at all
-        said = (str(error).splitlines() or [type(error).__name__])[0]
+        said = first_line(error)
         raise InputError(f"{path} cannot be read: {said}. Get the file again.") from error
     if key not in contents:
         raise InputError(f"{path} holds no {key!r}. Get the file again.")

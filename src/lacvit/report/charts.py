@@ -100,7 +100,7 @@ def _curves(
     rows = []
     for seed, stages in runs:
         for record in stages:
-            over_epochs = not any(map(record.has, ("strength", "iteration", "k")))
+            over_epochs = not any(map(record.has, ("strength", "k")))
             if record.name == stage and over_epochs and record.has(column):
                 rows.append((seed, [scale * value for value in record.column(column)]))
     if not rows or max(len(values) for _, values in rows) < 2:

@@ -90,7 +90,6 @@ def _status(path: Path) -> Status:
         epoch=epoch if isinstance(epoch, int) else None,
         finished=bool(fields.get("finished")),
         method=str(fields.get("method") or ""),
-        started=str(fields.get("started") or ""),
         seconds=float(seconds) if isinstance(seconds, int | float) else None,
         notices=tuple(str(text) for text in notices) if isinstance(notices, list) else (),
         diverged=str(fields.get("diverged") or ""),

@@ -31,7 +31,7 @@ class StageCurves:
 
 
 def stage_curves(stage: StageRecord) -> StageCurves:
-    """Curves over epochs; over iterations or strengths for a head that was solved exactly."""
+    """Curves over epochs; over strengths for a head that was solved exactly."""
     title = STAGES.get(stage.name, stage.name)
     if _strengths(stage) > 1:
         curves = _over_strength(stage)
@@ -45,14 +45,13 @@ def stage_curves(stage: StageRecord) -> StageCurves:
 
 
 def _over_time(stage: StageRecord) -> tuple[Curve, ...]:
-    x_name = "iteration" if stage.has("iteration") else "epoch"
-    x = _counted(stage, x_name)
+    x = _counted(stage, "epoch")
     return tuple(
         Curve(
             title=title,
             x=x,
             y=stage.column(key),
-            x_name=x_name,
+            x_name="epoch",
             marks=_marks(stage) if key == "loss" else None,
             percent=is_share,
         )
@@ -103,7 +102,7 @@ def _sentences(stage: StageRecord) -> list[str]:
 
 
 def _length(stage: StageRecord) -> str:
-    if stage.has("iteration") or stage.has("strength") or stage.has("k"):
+    if stage.has("strength") or stage.has("k"):
         return ""
     count = len(stage.rows)
     text = f"{count} epoch{'' if count == 1 else 's'}"
@@ -147,8 +146,7 @@ def _best(stage: StageRecord) -> str:
 
 
 def _when(stage: StageRecord, position: int) -> str:
-    unit = "iteration" if stage.has("iteration") else "epoch"
-    return f"{unit} {_counted(stage, unit)[position]:.0f}"
+    return f"epoch {_counted(stage, 'epoch')[position]:.0f}"
 
 
 def _chosen(stage: StageRecord) -> str:

@@ -24,7 +24,6 @@ class Status:
     epoch: int | None
     finished: bool
     method: str
-    started: str
     seconds: float | None
     notices: tuple[str, ...]
     diverged: str = ""  # what a comparison's run was left out for
@@ -32,7 +31,7 @@ class Status:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """One stage's `metrics.jsonl`: a flat row an epoch (the exact head: an iteration)."""
+    """One stage's `metrics.jsonl`: a flat row an epoch, or a strength or k that was tried."""
 
     name: str
     rows: tuple[Mapping[str, object], ...]

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lacvit.backbones.backbone import Backbone
-from lacvit.backbones.torchvision_shim import ensure_torchvision
 from lacvit.errors import InputError
 
 ALPHA = 2  # the update is scaled by this, whatever the rank: lora_alpha = 2 * rank
@@ -114,7 +113,6 @@ def load_peft() -> ModuleType:
     Raises:
         InputError: it is not installed.
     """
-    ensure_torchvision()
     try:
         return importlib.import_module("peft")
     except ModuleNotFoundError as error:

@@ -15,12 +15,6 @@ from lacvit.backbones.backbone import Backbone
 from lacvit.config import CrossEntropySettings
 from lacvit.data.batches import Batch, ViewPlan, view_batches
 from lacvit.devices import autocast
-from lacvit.training.heads import (
-    correct,
-    global_mean,
-    smoothed_cross_entropy,
-    validation_scores,
-)
 from lacvit.training.material import (
     Compute,
     LabelledImages,
@@ -28,6 +22,7 @@ from lacvit.training.material import (
     training_features,
 )
 from lacvit.training.optim import ParameterGroup, group_parameters
+from lacvit.training.scores import correct, share_of_mean, smoothed_cross_entropy, validation_scores
 
 
 class CrossEntropyStage:
@@ -69,8 +64,8 @@ class CrossEntropyStage:
         labels_N = batch.labels_B.repeat_interleave(views)
         rows, group = views * len(batch.global_labels_G), self._compute.group
         losses_N = smoothed_cross_entropy(logits_NC, labels_N, self._settings.label_smoothing)
-        accuracy = global_mean(correct(logits_NC, labels_N), rows, group).item()
-        return global_mean(losses_N, rows, group), {"train_accuracy": accuracy}
+        accuracy = share_of_mean(correct(logits_NC, labels_N), rows, group).item()
+        return share_of_mean(losses_N, rows, group), {"train_accuracy": accuracy}
 
     def validate(self) -> dict[str, float]:
         features = encode_images(self._validation.images, self._backbone, self._compute)

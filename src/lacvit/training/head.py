@@ -25,12 +25,6 @@ from lacvit.data.batches import ViewPlan, epoch_order, share, view_batches
 from lacvit.devices import threads_for
 from lacvit.distributed import rank_of, size_of
 from lacvit.features import Crops
-from lacvit.training.heads import (
-    correct,
-    global_mean,
-    smoothed_cross_entropy,
-    validation_scores,
-)
 from lacvit.training.material import (
     Compute,
     LabelledImages,
@@ -38,6 +32,7 @@ from lacvit.training.material import (
     training_features,
 )
 from lacvit.training.optim import ParameterGroup
+from lacvit.training.scores import correct, share_of_mean, smoothed_cross_entropy, validation_scores
 
 EXACT_ITERATIONS = 1000
 SGD_EPOCHS = 100
@@ -229,7 +224,7 @@ class HeadStage:
         losses_B = smoothed_cross_entropy(logits_BC, batch.labels_B, 0.0)
         hits_B = correct(logits_BC, batch.labels_B)
         loss, accuracy = (
-            global_mean(values, batch.rows, self._compute.group) for values in (losses_B, hits_B)
+            share_of_mean(values, batch.rows, self._compute.group) for values in (losses_B, hits_B)
         )
         return loss, {"train_accuracy": accuracy.item()}
 

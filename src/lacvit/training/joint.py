@@ -18,13 +18,7 @@ from lacvit.data.batches import Batch, ViewPlan, view_batches
 from lacvit.devices import autocast
 from lacvit.losses import contrastive_loss
 from lacvit.training.cached_gradients import encode_in_chunks
-from lacvit.training.heads import (
-    ProjectionHead,
-    correct,
-    global_mean,
-    smoothed_cross_entropy,
-    validation_scores,
-)
+from lacvit.training.heads import ProjectionHead
 from lacvit.training.material import (
     Compute,
     LabelledImages,
@@ -32,6 +26,7 @@ from lacvit.training.material import (
     training_features,
 )
 from lacvit.training.optim import ParameterGroup, group_parameters
+from lacvit.training.scores import correct, share_of_mean, smoothed_cross_entropy, validation_scores
 
 
 class JointStage:
@@ -96,7 +91,7 @@ class JointStage:
         losses_N = smoothed_cross_entropy(logits_NC, labels_N, settings.label_smoothing)
         hits_N = correct(logits_NC, labels_N)
         rows = views * len(batch.global_labels_G)
-        cross_entropy, accuracy = (global_mean(x, rows, group) for x in (losses_N, hits_N))
+        cross_entropy, accuracy = (share_of_mean(x, rows, group) for x in (losses_N, hits_N))
         contrast = self._contrast(projections_NP, labels_N, images_N)
         weight = settings.contrastive_weight
         scalars = {

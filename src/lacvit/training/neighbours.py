@@ -11,7 +11,8 @@ import torch
 
 from lacvit.neighbour_head import NeighbourHead
 from lacvit.training.head import LabelledFeatures, joined
-from lacvit.training.heads import Heads, validation_scores
+from lacvit.training.heads import Heads
+from lacvit.training.scores import validation_scores
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)
 
