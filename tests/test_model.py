@@ -287,3 +287,12 @@ def test_the_weights_load_without_lacvit(tmp_path: Path) -> None:
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(encoder(images), backbone.eval()(images))
+
+
+def test_a_model_of_another_format_is_no_backbone_either(saved: Path) -> None:
+    file = saved / "model" / "config.json"
+    config = json.loads(file.read_text())
+    assert load_backbone(f"run:{saved}").dim == made().backbone.dim
+    file.write_text(json.dumps(config | {"format": 99}))
+    with pytest.raises(InputError, match=r"has format 99; .* Upgrade lacvit"):
+        load_backbone(f"run:{saved}")

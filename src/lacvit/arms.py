@@ -37,14 +37,19 @@ class Arm:
     fixed: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
+    def encoder_stages(self) -> tuple[str, ...]:
+        """The stages that train the encoder, in order."""
+        return tuple(stage for stage in self.stages if stage != "head")
+
+    @property
     def trains_encoder(self) -> bool:
         """Whether any stage changes the backbone."""
-        return self.stages != ("head",)
+        return bool(self.encoder_stages)
 
     @property
     def encoder(self) -> str:
         """What the final encoder is called by: the last stage that changed it, or `untouched`."""
-        return next((name for name in reversed(self.stages) if name != "head"), UNTOUCHED)
+        return (UNTOUCHED, *self.encoder_stages)[-1]
 
 
 ARMS: dict[str, Arm] = {

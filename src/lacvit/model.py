@@ -17,6 +17,17 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lacvit.backbones import Architecture, Backbone, Origin, build_backbone
+from lacvit.backbones.saved_models import (
+    BACKBONE,
+    CARD,
+    CONFIG,
+    FORMAT_VERSION,
+    HEAD,
+    WEIGHTS,
+    below,
+    find_model,
+    read_config,
+)
 from lacvit.data.decoding import UnreadableImageError, decode_image, upright_rgb
 from lacvit.data.views import evaluation_view
 from lacvit.devices import find_device
@@ -25,13 +36,10 @@ from lacvit.features import Crops, encode
 from lacvit.input_spec import InputSpec
 from lacvit.metrics.calibration import tempered
 from lacvit.neighbour_head import NeighbourHead
-from lacvit.run_folder import read_json, write_bytes, write_json
+from lacvit.run_folder import write_bytes, write_json
 
 # What `Classifier` is given as an image: a file, or pixels.
 ImageLike = str | Path | Image.Image | np.ndarray
-
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -67,15 +75,8 @@ class ModelConfig(BaseModel):
 
 
 def _read_config(path: Path) -> ModelConfig:
-    written = read_json(path)
-    found = written.get("format") if isinstance(written, dict) else None
-    if found != FORMAT_VERSION:
-        raise InputError(
-            f"{path} has format {found!r}; this version of lacvit reads {FORMAT_VERSION}. "
-            f"Upgrade lacvit, or give the folder of a model that lacvit saved."
-        )
     try:
-        return ModelConfig.model_validate(written)
+        return ModelConfig.model_validate(read_config(path))
     except ValidationError as error:
         raise InputError(f"{path} is damaged: {error}") from None
 
@@ -186,8 +187,8 @@ class Classifier:
 
     def save(self, folder: Path, *, card: str) -> None:
         """Write ``config.json``, ``model.safetensors`` and the card ``README.md``."""
-        tensors = {f"backbone.{k}": v for k, v in self.backbone.encoder.state_dict().items()}
-        tensors |= {f"head.{k}": v for k, v in self.head.state_dict().items()}
+        tensors = {BACKBONE + k: v for k, v in self.backbone.encoder.state_dict().items()}
+        tensors |= {HEAD + k: v for k, v in self.head.state_dict().items()}
         cpu = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
         config = ModelConfig(
             format=FORMAT_VERSION,
@@ -217,8 +218,8 @@ class Classifier:
         backbone = build_backbone(config.architecture, config.input_spec, config.origin)
         try:
             tensors = load_file(folder / WEIGHTS)
-            backbone.encoder.load_state_dict(_below("backbone.", tensors))
-            head = _read_head(_below("head.", tensors), config, backbone.dim)
+            backbone.encoder.load_state_dict(below(BACKBONE, tensors))
+            head = _read_head(below(HEAD, tensors), config, backbone.dim)
         except (OSError, SafetensorError, RuntimeError, KeyError) as error:
             raise InputError(
                 f"{folder / WEIGHTS} is missing or damaged: {error}. Copy the whole folder again."
@@ -237,10 +238,6 @@ def _read_head(
     head = nn.Linear(dim, classes)
     head.load_state_dict(tensors)
     return head
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _listed(images: Iterable[ImageLike]) -> list[ImageLike]:
@@ -294,9 +291,9 @@ def load(path: str | Path, *, device: str = "auto") -> Classifier:
         InputError: there is no model; what was found instead is said.
     """
     folder = Path(path)
-    for candidate in (folder / "model", folder):
-        if (candidate / CONFIG).exists():
-            return Classifier.load(candidate).to(find_device(device))
+    place = find_model(folder)
+    if place is not None:
+        return Classifier.load(place).to(find_device(device))
     if (folder / "status.json").exists():
         raise InputError(f"The run in {folder} has not finished: give its command again.")
     raise InputError(

@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
+from lacvit.backbones.saved_models import BACKBONE, CONFIG, WEIGHTS, below, find_model, read_config
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
-from lacvit.run_folder import read_json
 
 Builder = Callable[[Architecture, InputSpec, Origin], Backbone]
 
@@ -31,18 +31,18 @@ def load(name: str, build: Builder, *, image_size: int | None, pool: Pool | None
         InputError: there is no model, it is damaged, or it sees another size.
     """
     folder = Path(name).expanduser()
-    place = folder / "model" if (folder / "model" / "config.json").exists() else folder
-    if not (place / "config.json").exists():
+    place = find_model(folder)
+    if place is None:
         raise InputError(
             f"{folder} holds no model of lacvit: neither config.json nor model/config.json is "
             f"there. Give the folder of a finished run: run:RUN"
         )
-    config = read_json(place / "config.json")
+    config = read_config(place / CONFIG)
     try:
         architecture = Architecture.model_validate(config["architecture"])
         spec = InputSpec.model_validate(config["input_spec"])
     except (KeyError, TypeError, ValidationError) as error:
-        raise InputError(f"{place / 'config.json'} is damaged or not lacvit's: {error}") from None
+        raise InputError(f"{place / CONFIG} is damaged or not lacvit's: {error}") from None
     if image_size not in (None, spec.size):
         raise InputError(
             f"run:{name} was trained on {spec.size} x {spec.size} pixels, not {image_size}. "
@@ -51,17 +51,12 @@ def load(name: str, build: Builder, *, image_size: int | None, pool: Pool | None
     if pool is not None:
         arguments = architecture.arguments | {"pool": pool}
         architecture = architecture.model_copy(update={"arguments": arguments})
-    weights = place / "model.safetensors"
+    weights = place / WEIGHTS
     try:
         sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
         origin = Origin(spec=f"run:{name}", format="lacvit", sha256=sha256)
         backbone = build(architecture, spec, origin)
-        own = {
-            key.removeprefix("backbone."): tensor
-            for key, tensor in load_file(weights).items()
-            if key.startswith("backbone.")
-        }
-        backbone.encoder.load_state_dict(own)
+        backbone.encoder.load_state_dict(below(BACKBONE, load_file(weights)))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise InputError(f"{weights} is missing or damaged: {error}") from error
     return backbone

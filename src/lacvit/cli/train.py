@@ -186,9 +186,9 @@ def _encoder_stages(
     if name == "auto":
         name = automatic_arm([*dict(assignments), *recipe])
         if name == DEFAULT_ARM:  # the encoder will choose one of both
-            return AUTOMATIC.stages[:-1]
+            return AUTOMATIC.encoder_stages
     arm = ARMS.get(str(name), ARMS[DEFAULT_ARM])  # a wrong name is refused with all other faults
-    return tuple(stage for stage in arm.stages if stage != "head")[:1] or ("contrastive",)
+    return arm.encoder_stages[:1] or ("contrastive",)
 
 
 def _run(

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from lacvit import pipeline, settling
+from lacvit.arms import find_arm
 from lacvit.comparison.outlook import Outlook
 from lacvit.comparison.plan import Cell, Changes, PlannedRun, Request
-from lacvit.comparison.trials import encoder_stages
 from lacvit.config import RunSettings
 from lacvit.data.splits import Splits
 from lacvit.errors import InputError
@@ -88,7 +88,7 @@ def equal_time(
         paces = {
             method: _pace(firsts[method], outlook, shared, progress)
             for method in dict.fromkeys(run.method for run in runs)
-            if encoder_stages(method) and method not in before["seconds"]
+            if find_arm(method).encoder_stages and method not in before["seconds"]
         }
         if not paces:
             continue
@@ -151,7 +151,7 @@ def _pace(run: PlannedRun, outlook: Outlook, shared: Shared, progress: Progress)
     splits = shared.splits(run.settings, progress)
     backbone = load_chosen(run.settings)
     settings = settling.settle(run.settings, backbone, splits, None, progress)
-    stages = encoder_stages(run.method)
+    stages = find_arm(run.method).encoder_stages
     an_image = _image_seconds(settings, splits)
     validating = len(splits.validation) * outlook.encoders[run.cell.backbone].seconds.encoding
     return Pace(
@@ -163,7 +163,7 @@ def _pace(run: PlannedRun, outlook: Outlook, shared: Shared, progress: Progress)
 
 def _image_seconds(settings: RunSettings, splits: Splits) -> dict[str, float]:
     """Seconds an image, all its views, in a step of each stage that trains the encoder."""
-    stages = encoder_stages(settings.method)
+    stages = find_arm(settings.method).encoder_stages
     sections = {
         stage: getattr(settings, stage).model_copy(
             update={"epochs": TIMED_EPOCHS, "head_init": "random"}

@@ -12,13 +12,13 @@ from typing import Any
 
 from lacvit import pipeline
 from lacvit.arms import find_arm
+from lacvit.backbones.saved_models import CARD
 from lacvit.comparison import identity
 from lacvit.comparison.answers import RunAnswers
 from lacvit.comparison.folds import out_of_fold
 from lacvit.comparison.plan import PlannedRun, Request, folder_name
 from lacvit.config import HeadSettings
 from lacvit.errors import InputError
-from lacvit.model import CARD
 from lacvit.run_folder import write_text
 from lacvit.shared import Shared
 from lacvit.training.logs import Progress

@@ -69,7 +69,7 @@ def candidates(
     Raises:
         InputError: there are not so many to try.
     """
-    stages = encoder_stages(method)
+    stages = find_arm(method).encoder_stages
     if not stages or not trials:
         return ()
     grid = list(_grid(method, stages, fixed))
@@ -83,11 +83,6 @@ def candidates(
     seed = int.from_bytes(hashlib.sha256(method.encode()).digest()[:8])
     order = np.random.default_rng(seed).permutation(len(mixtures))
     return tuple([*rates_alone, *(mixtures[i] for i in order)][:trials])
-
-
-def encoder_stages(method: str) -> tuple[str, ...]:
-    """The stages of a method that train the encoder, in order."""
-    return tuple(stage for stage in find_arm(method).stages if stage != "head")
 
 
 def _grid(method: str, stages: Sequence[str], fixed: Collection[str]) -> Iterator[Candidate]:
@@ -110,7 +105,7 @@ def as_settings(
 ) -> dict[str, object]:
     """A candidate as dotted settings of its method, for an encoder ``dim`` wide."""
     changed = dict(candidate.changes)
-    for stage in encoder_stages(settings.method) if candidate.rate != 1 else ():
+    for stage in find_arm(settings.method).encoder_stages if candidate.rate != 1 else ():
         if f"{stage}.lr" not in fixed:
             section = getattr(settings, stage)
             lora = settings.backbone.trainable == "lora"

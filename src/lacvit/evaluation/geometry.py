@@ -17,19 +17,13 @@ from lacvit.errors import InputError
 from lacvit.metrics.estimate import sampled_rows
 from lacvit.metrics.geometry import LinearHead, geometry
 from lacvit.metrics.quality import quality
-from lacvit.metrics.verdict import isotropy_verdict
+from lacvit.metrics.verdict import TRAINED_BY, isotropy_verdict
 
 Array = npt.NDArray[Any]
 
 # Neighbours cost the product of both: 2 s an encoder for 5,000 x 128 on one core, four times that
 # for 10,000.
 MOST_TEST, MOST_TRAIN = 5_000, 20_000
-
-TRAINED_BY = {
-    "contrastive": "contrastive training",
-    "joint": "joint training",
-    "cross_entropy": "cross-entropy training",
-}
 
 
 @dataclass(frozen=True)

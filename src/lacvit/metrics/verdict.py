@@ -13,6 +13,12 @@ from collections.abc import Mapping
 COSINE_STEP = 0.01
 ISO_STEP = 0.005
 
+# Stage that trained an encoder -> what the sentences call it.
+TRAINED_BY: Mapping[str, str] = {
+    "contrastive": "contrastive training",
+    "joint": "joint training",
+    "cross_entropy": "cross-entropy training",
+}
 CLAIM = "The paper claims a more isotropic space"
 
 

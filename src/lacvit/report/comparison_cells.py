@@ -10,7 +10,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lacvit.report import theme
 from lacvit.report.charts import Chart, gains_chart
 from lacvit.report.compared import Answers, Change, ClassGain, changes, class_gains, read_answers
 from lacvit.report.comparison_detail import Detail
@@ -22,8 +21,7 @@ from lacvit.report.comparison_plots import (
     row_names,
     rows_frame,
 )
-from lacvit.report.frames import Draw, Frame, single
-from lacvit.report.words import clean
+from lacvit.report.panels import svg_of
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def _gallery(right: Answers, wrong: Answers, limit: int) -> Gallery:
 def accuracies(number: int, cell: Mapping[str, Any]) -> Markup:
     methods = cell["methods"]
     named = ", ".join(f"{m['method']} {100 * m['accuracy']:.1f} %" for m in methods)
-    return _svg(
+    return svg_of(
         partial(draw_accuracies, methods=methods),
         rows_frame([method["method"] for method in methods]),
         f"accuracies-{number}",
@@ -145,7 +143,7 @@ def differences(
     plots = []
     for place, method in enumerate(dict.fromkeys(pair["method"] for pair in cell["pairs"])):
         pairs = [pair for pair in cell["pairs"] if pair["method"] == method]
-        drawn = _svg(
+        drawn = svg_of(
             partial(draw_differences, pairs=pairs, margin=margin),
             rows_frame(row_names(pairs)),
             f"differences-{number}-{place}",
@@ -168,7 +166,7 @@ def over_shots(
         if len(found) > 1:
             words = f"Accuracy@1 by labelled images a class, {backbone}: {_shots_words(found)}"
             draw = partial(draw_over_shots, cells=found, methods=methods)
-            plots.append((backbone, _svg(draw, SHOTS_FRAME, f"shots-{number}", words)))
+            plots.append((backbone, svg_of(draw, SHOTS_FRAME, f"shots-{number}", words)))
     return plots
 
 
@@ -188,9 +186,3 @@ def shots_rows(cells: Sequence[Mapping[str, Any]]) -> list[tuple[object, ...]]:
         if cell["shots"]
         for m in cell["methods"]
     ]
-
-
-def _svg(draw: Draw, frame: Frame, name: str, words: str) -> Markup:
-    with theme.drawing():
-        figure = single(draw, frame)
-    return theme.svg(figure, name, clean(words))

@@ -12,9 +12,8 @@ from safetensors import SafetensorError, safe_open
 
 from lacvit.arms import UNTOUCHED
 from lacvit.errors import InputError
-from lacvit.metrics.verdict import isotropy_verdict
+from lacvit.metrics.verdict import TRAINED_BY, isotropy_verdict
 from lacvit.report.measures import ERROR, GEOMETRY, QUALITY
-from lacvit.report.words import FEATURES
 from lacvit.run_folder import read_json
 
 TITLES = {name: title for name, (title, _) in (GEOMETRY | QUALITY).items()}
@@ -92,7 +91,7 @@ def _verdict(
         _means(after, "geometry") if after else None,
         classes=classes,
         dimensions=dimensions,
-        trained_by=FEATURES.get(encoder, "training").removeprefix("After "),
+        trained_by=TRAINED_BY.get(encoder, "training"),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import unicodedata
 
+from lacvit.metrics.verdict import TRAINED_BY
+
 NARROW = "\u202f"
 MINUS = "\u2212"
 MISSING = "\u2013"
@@ -30,9 +32,7 @@ STAGES = {
 }
 FEATURES = {
     "untouched": "Pretrained, untouched",
-    "contrastive": "After contrastive training",
-    "joint": "After joint training",
-    "cross_entropy": "After cross-entropy",
+    **{stage: f"After {what}" for stage, what in TRAINED_BY.items()},
 }
 
 
@@ -43,7 +43,8 @@ def percent(value: float, digits: int = 1) -> str:
 
 def points(share: float) -> str:
     """0.013 -> +1.3, in points of a per cent"""
-    return f"{100 * share:+.1f}".replace("-", MINUS)
+    text = f"{100 * share:+.1f}"
+    return "0.0" if float(text) == 0 else text.replace("-", MINUS)
 
 
 def whole(value: int | float) -> str:
