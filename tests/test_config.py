@@ -201,7 +201,7 @@ def test_all_faults_are_told_at_once() -> None:
         ("joint.head_init", "zeros", "'probe' or 'random'"),
         ("head.strengths", [], "at least 1 item"),
         ("head.strengths", [1.0, 0.0], "greater than 0"),
-        ("head.strengths", 0.1, "valid tuple"),
+        ("head.strengths", 0.1, "needs a list, such as '[0.2, 1]'"),
         ("views.crop_scale", [0.5, 0.2], "needs two numbers, 0 < least <= most <= 1"),
         ("views.crop_scale", [0.5], "Field required"),
         ("views.crop_scale", [float("nan"), 1.0], "finite number"),

@@ -280,6 +280,8 @@ def _out_of_range(error: ValidationError, values: Mapping[str, object]) -> list[
         loc = [str(part) for part in fault["loc"]]
         key = next(k for n in range(len(loc), 0, -1) if (k := ".".join(loc[:n])) in known)
         message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "tuple_type":
+            message = "needs a list, such as '[0.2, 1]'"
         if key not in wrong:
             wrong[key] = message
         elif message == "Input should be 'auto'":

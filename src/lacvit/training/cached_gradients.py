@@ -31,8 +31,10 @@ from lacvit.errors import InputError
 Encode = Callable[[Tensor], tuple[Tensor, ...]]
 
 
-def encode_in_chunks(encode: Encode, views_N: Tensor, rows: int) -> tuple[Tensor, ...]:
+def encode_in_chunks(encode: Encode, views_N: Tensor, rows: int | None) -> tuple[Tensor, ...]:
     """``encode(views_N)``, ``rows`` rows at a time, with one chunk's graph alive at any moment.
+
+    Without ``rows`` it is ``encode(views_N)``, whose whole graph is kept.
 
     What comes back has a gradient like any other: ``backward`` of a loss made of it runs steps 2
     and 3. It must be ``loss.backward()``, not ``torch.autograd.grad``: the encoder's gradients
@@ -42,7 +44,7 @@ def encode_in_chunks(encode: Encode, views_N: Tensor, rows: int) -> tuple[Tensor
         encode: reads parameters and random numbers, and writes nothing. Autocast, where it is
             wanted, belongs inside.
         views_N: N rows on any device, at least one.
-        rows: of a chunk; the last one may be shorter.
+        rows: of a chunk; the last one may be shorter. None for all at once.
 
     Raises:
         InputError: on Apple's mps.
@@ -53,6 +55,8 @@ def encode_in_chunks(encode: Encode, views_N: Tensor, rows: int) -> tuple[Tensor
     # Reentrant checkpointing is steps 1 and 3, random state and autocast included, and keeps
     # nothing of a chunk but its input; the other kind would keep a graph without its tensors.
     # It runs backward only for an argument that has a gradient, which the views have not.
+    if rows is None:
+        return encode(views_N)
     if views_N.device.type == "mps":  # whose random state torch's checkpoint does not keep
         raise InputError("micro_batch cannot be used on mps. Use a smaller --batch-size there.")
     trigger = torch.zeros((), requires_grad=True)

@@ -20,7 +20,7 @@ from lacvit.losses import contrastive_loss, loss_landmarks
 from lacvit.metrics.geometry import effective_rank
 from lacvit.metrics.neighbours import knn_accuracy
 from lacvit.training.cached_gradients import encode_in_chunks
-from lacvit.training.heads import ProjectionHead
+from lacvit.training.heads import projection_for
 from lacvit.training.material import (
     Compute,
     LabelledImages,
@@ -53,10 +53,7 @@ class ContrastiveStage:
         views: ViewPlan,
         compute: Compute,
     ) -> None:
-        hidden = settings.projection_hidden
-        projection = ProjectionHead(
-            backbone.dim, backbone.dim if hidden == "auto" else hidden, settings.projection_dim
-        ).to(compute.device)
+        projection = projection_for(backbone.dim, settings).to(compute.device)
         self.modules: Mapping[str, nn.Module] = {"backbone": backbone, "projection": projection}
         self.steps_per_epoch = math.ceil(len(train) / views.batch_size)
         self._backbone, self._projection = backbone, projection
@@ -84,11 +81,8 @@ class ContrastiveStage:
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         views, settings = batch.views_BVCHW.shape[1], self._settings
         views_NCHW = batch.views_BVCHW.flatten(0, 1)
-        if settings.micro_batch is None:
-            projections_ND, features_ND = self._encode(views_NCHW)
-        else:
-            rows = settings.micro_batch * views
-            projections_ND, features_ND = encode_in_chunks(self._encode, views_NCHW, rows)
+        rows = settings.micro_batch and settings.micro_batch * views
+        projections_ND, features_ND = encode_in_chunks(self._encode, views_NCHW, rows)
         labels_N, images_N = (
             numbers_B.repeat_interleave(views) for numbers_B in (batch.labels_B, batch.indices_B)
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lacvit.config import ContrastSettings
 from lacvit.neighbour_head import NeighbourHead
 
 
@@ -18,6 +19,14 @@ class ProjectionHead(nn.Sequential):
 
     def __init__(self, features: int, hidden: int, dim: int) -> None:
         super().__init__(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, dim))
+
+
+def projection_for(features: int, settings: ContrastSettings) -> ProjectionHead:
+    """The projection that the settings ask for on features (B, ``features``)."""
+    hidden = settings.projection_hidden
+    return ProjectionHead(
+        features, features if hidden == "auto" else hidden, settings.projection_dim
+    )
 
 
 @dataclass(frozen=True)

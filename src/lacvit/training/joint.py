@@ -18,7 +18,7 @@ from lacvit.data.batches import Batch, ViewPlan, view_batches
 from lacvit.devices import autocast
 from lacvit.losses import contrastive_loss
 from lacvit.training.cached_gradients import encode_in_chunks
-from lacvit.training.heads import ProjectionHead
+from lacvit.training.heads import projection_for
 from lacvit.training.material import (
     Compute,
     LabelledImages,
@@ -50,10 +50,7 @@ class JointStage:
         views: ViewPlan,
         compute: Compute,
     ) -> None:
-        hidden = settings.projection_hidden
-        projection = ProjectionHead(
-            backbone.dim, backbone.dim if hidden == "auto" else hidden, settings.projection_dim
-        ).to(compute.device)
+        projection = projection_for(backbone.dim, settings).to(compute.device)
         self._heads: Mapping[str, nn.Module] = {"head": head, "projection": projection}
         self.modules: Mapping[str, nn.Module] = {"backbone": backbone, **self._heads}
         self.steps_per_epoch = math.ceil(len(train) / views.batch_size)
@@ -80,11 +77,8 @@ class JointStage:
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         views, settings, group = batch.views_BVCHW.shape[1], self._settings, self._compute.group
         views_NCHW = batch.views_BVCHW.flatten(0, 1)
-        if settings.micro_batch is None:
-            logits_NC, projections_NP = self._encode(views_NCHW)
-        else:
-            rows = settings.micro_batch * views
-            logits_NC, projections_NP = encode_in_chunks(self._encode, views_NCHW, rows)
+        chunk = settings.micro_batch and settings.micro_batch * views
+        logits_NC, projections_NP = encode_in_chunks(self._encode, views_NCHW, chunk)
         labels_N, images_N = (
             numbers_B.repeat_interleave(views) for numbers_B in (batch.labels_B, batch.indices_B)
         )
