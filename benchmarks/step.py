@@ -80,7 +80,7 @@ def step_rows(rounds: int) -> list[Row]:
     colour = {"brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "hue": 0.05}
     augmentation = Augmentation(crop_scale=(0.35, 1.0), jitter_probability=0.8, **colour)
     plan = ViewPlan(backbone.input_spec, augmentation, views=VIEWS, batch_size=BATCH)
-    stage = ContrastiveStage(backbone, train, train, ContrastiveSettings(), plan, compute, knn_k=20)
+    stage = ContrastiveStage(backbone, train, train, ContrastiveSettings(), plan, compute)
     optimizer = build_optimizer(stage.parameter_groups(), "adamw")
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     bare_optimizer = torch.optim.AdamW(bare.parameters(), lr=1e-4, fused=True)

@@ -34,3 +34,10 @@ def test_it_is_given_back(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), locked(tmp_path):
             _ = 1 / 0
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    place = tmp_path / "file" / "run"
+    with pytest.raises(InputError, match=r"cannot be written: .* with --output"), locked(place):
+        pass

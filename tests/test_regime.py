@@ -67,7 +67,8 @@ def test_the_arm_goes_by_the_pretraining(
     backbone = of_kind(monkeypatch, kind)
     settings, (said,) = settling.settle_method(make_settings(), backbone, 100)
     assert settings.method == arm
-    assert said.startswith(f"Method: {arm}, with 60 epochs for 100 training images; the rate for")
+    assert said.startswith(f"Method: {arm}, for an encoder ")
+    assert "; 60 epochs for 100 training images; the rate of such encoders; " in said
     assert settings.head.fit_on == "all"
     assert getattr(settings, stage).lr == pytest.approx(2e-3 if kind == "none" else 1e-3)
     resolved = planning.resolve(settings, backbone)
@@ -81,6 +82,8 @@ def test_the_arm_goes_by_the_pretraining(
         ({"joint.lr": 0.1, "cross_entropy.lr": 0.1}, None),  # as --lr sets them
         ({"joint.lr": 0.1}, "joint-refit"),
         ({"joint.temperature": 0.2}, "joint-refit"),
+        ({"joint.temperature": 0.1}, "joint-refit"),  # what it is anyway
+        ({"joint.lr": 0.1, "cross_entropy.lr": 0.2}, None),
         ({"joint.temperature": 0.2, "joint.lr": 0.1, "cross_entropy.lr": 0.1}, "joint-refit"),
         ({"cross_entropy.label_smoothing": 0.0}, "cross-entropy-refit"),
         ({"cross_entropy.epochs": 3}, "cross-entropy-refit"),
@@ -90,9 +93,10 @@ def test_the_arm_goes_by_the_pretraining(
 def test_who_sets_a_stage_means_the_arm_that_has_it(
     kind: str, flags: dict[str, object], arm: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, _ = settling.settle_method(
+    settings, (said,) = settling.settle_method(
         make_settings(flags=flags), of_kind(monkeypatch, kind), 100
     )
+    assert (", whose stage is set, on an encoder " in said) == (arm is not None)
     assert settings.method == (arm or regime.ARMS[kind])  # type: ignore[index]
     for key, value in flags.items():
         section, name = key.split(".")
@@ -121,7 +125,9 @@ def test_what_was_set_stays() -> None:
         assignments=[("head.fit_on", "train"), ("features.crops", "whole")],
     )
     settings, said = settling.settle_method(given, load_backbone("pico"), 100)
-    assert said == ["Method: joint-refit."], "nothing of it was chosen"
+    assert said == [
+        "Method: joint-refit, whose stage is set, on an encoder pretrained with labels."
+    ], "nothing else was chosen"
     assert settings.contrastive.epochs == 7
     assert settings.joint.lr == 0.5
     assert settings.head.fit_on == "train"

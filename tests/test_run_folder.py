@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lacvit.errors import InputError
+from lacvit.requests import same_request
 from lacvit.run_folder import (
     RUN_ENTRIES,
     RunFolder,
@@ -16,7 +17,6 @@ from lacvit.run_folder import (
     begin,
     inspect,
     read_json,
-    same_request,
     write_bytes,
     write_json,
     write_text,
@@ -264,3 +264,11 @@ def test_a_place_may_be_spelt_in_any_way(
     assert same_request(earlier, {**REQUEST, "data.path": spelt, "data.root": str(tmp_path)})
     assert not same_request(earlier, {**REQUEST, "data.path": "others", "data.root": "."})
     assert not same_request(earlier, {**REQUEST, "data.path": spelt})
+
+
+def test_a_setting_that_is_no_more_is_let_pass(tmp_path: Path) -> None:
+    folder = started(tmp_path)
+    folder.update_status(request={**REQUEST, "evaluation.knn_k": 20})
+    with pytest.raises(InputError, match=r"evaluation\.knn_k is 20 there, None here"):
+        inspect(tmp_path, REQUEST, overwrite=False)
+    assert inspect(tmp_path, REQUEST, {"seed": 0}, overwrite=False) == "resumed"

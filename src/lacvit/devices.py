@@ -88,13 +88,17 @@ def memory_told() -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        said = str(error).partition(". ")[0]
-        raise InputError(
-            f"The device's memory does not suffice ({said}). Use --set joint.micro_batch=16 "
-            f"(contrastive.micro_batch with --method lacvit), --set "
-            f"backbone.gradient_checkpointing=true, a smaller --batch-size, or --trainable lora; "
-            f"if it was no training step, --set evaluation.batch_size=32."
-        ) from error
+        raise InputError(memory_advice(error)) from error
+
+
+def memory_advice(error: BaseException) -> str:
+    """What to do where ``torch.OutOfMemoryError`` was raised."""
+    return (
+        f"The device's memory does not suffice ({str(error).partition('. ')[0]}). Use a smaller "
+        f"--batch-size, --set backbone.gradient_checkpointing=true or --trainable lora; with a "
+        f"method that contrasts, --set contrastive.micro_batch=16 or joint.micro_batch=16, as its "
+        f"stage is called; if it was no training step, --set evaluation.batch_size=32."
+    )
 
 
 def wait_for(device: torch.device) -> None:

@@ -20,15 +20,20 @@ def locked(folder: Path) -> Iterator[None]:
     Where the system or the file system has no such locks, nothing is held.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds it, or the folder cannot be written.
     """
     if sys.platform == "win32":
         yield
         return
     import fcntl  # not there on Windows
 
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written: {error.strerror}. Choose another folder with --output."
+        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

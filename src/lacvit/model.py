@@ -241,9 +241,9 @@ def _read_head(
 
 
 def _listed(images: Iterable[ImageLike]) -> list[ImageLike]:
-    if isinstance(images, str | Path):  # a string is a sequence of strings too
+    if isinstance(images, str | bytes | Path):  # a string is a sequence of strings too
         raise InputError(f"Give a list of paths: [{str(images)!r}].")
-    if isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
+    if isinstance(images, Image.Image) or (isinstance(images, np.ndarray) and 2 <= images.ndim < 4):
         raise InputError("Give a list of images, even of one: [image].")
     return list(images)
 
@@ -258,7 +258,12 @@ def _pixels(image: ImageLike) -> np.ndarray:
         return read_image(image)
     if isinstance(image, Image.Image):
         return upright_rgb(image)
-    if image.dtype != np.uint8 or not (image.ndim == 2 or image.shape[2:] == (3,)):
+    if not isinstance(image, np.ndarray):
+        raise InputError(
+            f"an image is a {type(image).__name__}; give a path, a PIL image or an array."
+        )
+    shaped = image.size > 0 and (image.ndim == 2 or image.shape[2:] == (3,))
+    if image.dtype != np.uint8 or not shaped:
         raise InputError(
             f"an image is an array of {image.dtype}, shape {image.shape}; expected uint8, "
             f"(H, W, 3) in RGB or (H, W)."
@@ -275,7 +280,7 @@ def read_image(path: str | Path) -> np.ndarray:
     try:
         return decode_image(Path(path).read_bytes())
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+        raise UnreadableImageError(error.strerror or type(error).__name__, str(path)) from None
     except UnreadableImageError as error:
         raise UnreadableImageError(error.reason, str(path)) from None
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from lacvit import planning
-from lacvit.config import RunSettings
+from lacvit.config import RunSettings, all_keys, flatten, make_settings
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits, split_manifest
 from lacvit.devices import find_device, memory_told, own_device
@@ -141,7 +141,9 @@ def _going_on(output: Path, request: Request) -> str:
 
 def _earlier_settings(folder: RunFolder, device: str) -> RunSettings:
     """What a run was resolved to, on the device that there is now."""
-    earlier = RunSettings.model_validate(folder.resolved_settings())
+    known = all_keys()  # of an earlier version's settings, those that there still are
+    resolved = {k: v for k, v in flatten(folder.resolved_settings()).items() if k in known}
+    earlier = make_settings(recipe=resolved)
     return earlier.model_copy(update={"device": str(find_device(device))})
 
 

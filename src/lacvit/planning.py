@@ -21,7 +21,8 @@ from lacvit.data.named_sets import names_a_set
 from lacvit.devices import accelerator_gigabytes, find_device
 from lacvit.errors import InputError
 from lacvit.features import Crops
-from lacvit.run_folder import RunFolder, read_json, same_request, write_json, write_toml
+from lacvit.requests import same_request
+from lacvit.run_folder import RunFolder, read_json, write_json, write_toml
 from lacvit.training.adapters import load_peft
 from lacvit.training.head import EXACT_ITERATIONS, SGD_EPOCHS
 from lacvit.training.optim import automatic_learning_rate
@@ -120,11 +121,14 @@ def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
     if settings.backbone.trainable == "lora":
         load_peft()  # refused before anything is written
     arm = arm_of(settings)
-    contrasts = {"contrastive", "joint"} & set(find_arm(arm).stages)
-    if settings.backbone.trainable == "head" and contrasts:
+    dropped = {"contrastive", "joint"} & set(find_arm(arm).stages) or (
+        find_arm(arm).trains_encoder and find_arm(arm).stages[-1] == "head"
+    )
+    if settings.backbone.trainable == "head" and dropped:
         raise InputError(
-            f"--trainable head leaves the contrast of {arm} nothing to train: its projection is "
-            f"dropped afterwards. Use --method linear-probe, or train all, last-N or lora."
+            f"--trainable head leaves {arm} nothing to train that it would keep: the head that it "
+            f"ends with is fitted afterwards. Use --method linear-probe, or train all, last-N or "
+            f"lora."
         )
     epochs = _encoder_epochs(settings, arm)
     head = settings.head

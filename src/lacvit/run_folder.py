@@ -20,6 +20,7 @@ from typing import Any, Literal
 import tomli_w
 
 from lacvit.errors import InputError
+from lacvit.requests import differences, same_request
 
 
 def write_bytes(path: Path, payload: bytes) -> None:
@@ -216,7 +217,6 @@ class RunFolder:
 
 
 State = Literal["new", "resumed", "finished"]
-PLACES = ("data.path", "data.root")  # settings that say where images lie
 
 
 def inspect(
@@ -258,9 +258,11 @@ def inspect(
         return "new"
     # A setting that an earlier version had not yet was at its default.
     earlier, asked = ({**defaults, **words} for words in (status["request"], request))
+    if defaults:  # one that this version has no more is let pass
+        earlier = {key: value for key, value in earlier.items() if key in defaults or key in asked}
     if not same_request(earlier, asked):
         raise InputError(
-            f"{path} holds another run: {_differences(earlier, asked)}. "
+            f"{path} holds another run: {differences(earlier, asked)}. "
             f"Choose another folder with --output, or replace it with --overwrite."
         )
     if not folder.environment.exists():
@@ -299,22 +301,5 @@ RUN_ENTRIES = (
 )  # fmt: skip
 
 
-def same_request(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
-    """Whether two requests say the same, however they spell where the images lie."""
-    return _spelt_out(one) == _spelt_out(other)
-
-
-def _spelt_out(request: Mapping[str, object]) -> dict[str, object]:
-    """With whole paths; the name of a set comes to the same one each time."""
-    places = {key: Path(str(request[key])).resolve() for key in PLACES if request.get(key)}
-    return {**request, **places}
-
-
 def _visible(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
-
-
-def _differences(earlier: Mapping[str, object], request: Mapping[str, object]) -> str:
-    there, here = _spelt_out(earlier), _spelt_out(request)
-    keys = [key for key in sorted(there | here) if there.get(key) != here.get(key)]
-    return "; ".join(f"{k} is {there.get(k)!r} there, {here.get(k)!r} here" for k in keys[:5])

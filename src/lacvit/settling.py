@@ -10,7 +10,7 @@ import torch
 from lacvit import planning, regime
 from lacvit.arms import find_arm
 from lacvit.backbones import Backbone
-from lacvit.config import OptimizerSettings, RunSettings
+from lacvit.config import RunSettings
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits
 from lacvit.devices import faster_precision
@@ -76,7 +76,8 @@ def settle_method(
     if settings.method != "auto":
         return settings, []
     pretraining = pretraining_of(backbone)
-    arm = _implied_arm(settings) or regime.ARMS[pretraining]
+    implied = _implied_arm(settings)
+    arm = implied or regime.ARMS[pretraining]
     stage, head = find_arm(arm).stages[0], settings.head
     training = settings.joint if stage == "joint" else settings.cross_entropy
     choice = regime.choose(images, training.batch_size, pretraining, backbone.input_spec.size)
@@ -89,7 +90,7 @@ def settle_method(
         lora = settings.backbone.trainable == "lora"
         rate = choice.rate * automatic_learning_rate(training.optimizer, backbone.dim, lora=lora)
         changes[stage] = training.model_copy(update={"lr": rate})
-        said.append(f"the rate for an encoder {KINDS[pretraining]}")
+        said.append("the rate of such encoders")
     if head.fit_on == "auto" and head.solver != "sgd":
         changes["head"] = head.model_copy(update={"fit_on": regime.FIT_ON})
         said.append("a head fitted on validation images too, once they have chosen its strength")
@@ -97,8 +98,9 @@ def settle_method(
         changes["features"] = settings.features.model_copy(update={"crops": choice.crops})
         if choice.crops == "corners":
             said.append("features averaged over an image and its corners")
-    what = f"Method: {arm}" + (", with " if said else "") + "; ".join(said)
-    return settings.model_copy(update=changes), [f"{what}."]
+    why = f"whose stage is set, on an encoder {KINDS[pretraining]}"
+    what = f"Method: {arm}, {why if implied else f'for an encoder {KINDS[pretraining]}'}"
+    return settings.model_copy(update=changes), [f"{'; '.join([what, *said])}."]
 
 
 def pretraining_of(backbone: Backbone) -> regime.Pretraining:
@@ -107,17 +109,16 @@ def pretraining_of(backbone: Backbone) -> regime.Pretraining:
 
 
 def _implied_arm(settings: RunSettings) -> str | None:
-    """The arm whose stage was set by hand; flags such as ``--lr`` set both alike."""
-    joint, tuning = (_by_hand(section) for section in (settings.joint, settings.cross_entropy))
-    if joint == tuning:
+    """The arm whose stage alone was set by hand; flags such as ``--lr`` set both alike."""
+    joint, tuning = (
+        {name: getattr(section, name) for name in section.model_fields_set}
+        for section in (settings.joint, settings.cross_entropy)
+    )
+    of_joint = {name for name, value in joint.items() if tuning.get(name) != value}
+    of_tuning = {name for name, value in tuning.items() if joint.get(name) != value}
+    if bool(of_joint) == bool(of_tuning):
         return None
-    return "joint-refit" if joint.keys() - tuning.keys() or not tuning else "cross-entropy-refit"
-
-
-def _by_hand(section: OptimizerSettings) -> dict[str, object]:
-    """What is not as the defaults have it."""
-    defaults = type(section)()
-    return {name: value for name, value in section if value != getattr(defaults, name)}
+    return "joint-refit" if of_joint else "cross-entropy-refit"
 
 
 def settle_precision(settings: RunSettings, backbone: Backbone, splits: Splits) -> RunSettings:

@@ -123,11 +123,15 @@ def test_predict_leaves_out_what_it_cannot_read(
     good = str(next((digits / "digit 2").iterdir()))
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no image")
-    assert exit_code(["predict", str(trained), good, str(bad), good, "--format", "csv"]) == 2
+    lost = tmp_path / "lost.jpg"
+    lost.symlink_to(tmp_path / "nowhere.jpg")
+    argv = ["predict", str(trained), good, str(tmp_path), good, "--format", "csv"]
+    assert exit_code(argv) == 2
     printed = capsys.readouterr()
     assert [row["path"] for row in csv.DictReader(io.StringIO(printed.out))] == [good, good]
     assert f"lacvit: {bad} cannot be read" in printed.err
-    assert "1 of 3 files have no answer" in printed.err
+    assert f"lacvit: {lost} cannot be read: No such file" in printed.err
+    assert "2 of 4 files have no answer" in printed.err
 
 
 def test_evaluate_uses_every_image_of_a_folder_without_splits(

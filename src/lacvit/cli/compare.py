@@ -109,7 +109,7 @@ def compare(
     method has 100 epochs, the same rule for its rate, and a head fitted on training images alone
     that reads whole images. There it has 25 to 60 epochs, and a head fitted on validation images
     too, which at 32 pixels reads corners; for encoders pretrained without labels it has twice the
-    rate and is cross-entropy-refit, which --methods adds to the four.
+    rate and is cross-entropy-refit, which --methods would have to name beside the others.
     --set head.fit_on=all and --set features.crops=corners give such a head to every method that
     fits one: cross-entropy-refit does, cross-entropy does not.
 

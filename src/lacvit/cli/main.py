@@ -99,7 +99,11 @@ def main(argv: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-    except Exception:
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
+            from lacvit.devices import memory_advice
+
+            _leave(f"lacvit: {memory_advice(error)}", 2)
         traceback.print_exc()
         _leave("lacvit: this is a fault of lacvit's, not yours. What was saved is kept.", 1)
 

@@ -168,7 +168,8 @@ def _implied(
 ) -> str | None:
     """What is said where a setting, and no name, chose the method."""
     keys = [*recipe, *dict(assignments)]
-    if method or "method" in keys or automatic_arm(keys) == DEFAULT_ARM:
+    named = method or dict(assignments).get("method") or recipe.get("method") or "auto"
+    if named != "auto" or automatic_arm(keys) == DEFAULT_ARM:
         return None
     key = next(key for key in keys if automatic_arm([key]) != DEFAULT_ARM)
     joint = key.replace("contrastive.", "joint.")

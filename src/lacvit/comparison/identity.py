@@ -12,7 +12,8 @@ from lacvit.config import RunSettings, flatten, make_settings
 from lacvit.data.records import ImageRecords, some_of
 from lacvit.data.splits import Splits, split_manifest
 from lacvit.errors import InputError
-from lacvit.run_folder import PLACES, RunFolder, read_json, write_json, write_toml
+from lacvit.requests import PLACES
+from lacvit.run_folder import RunFolder, read_json, write_json, write_toml
 from lacvit.shared import Shared
 from lacvit.training.logs import Progress, Silence
 

@@ -19,7 +19,7 @@ from lacvit.comparison.folds import out_of_fold
 from lacvit.comparison.plan import PlannedRun, Request, folder_name
 from lacvit.config import HeadSettings
 from lacvit.errors import InputError
-from lacvit.run_folder import write_text
+from lacvit.run_folder import RunFolder, read_json, write_json, write_text
 from lacvit.shared import Shared
 from lacvit.training.logs import Progress
 
@@ -97,6 +97,8 @@ def keep(request: Request, ended: Ended, shared: Shared, progress: Progress) -> 
         why += f"; this is its run of the highest validation accuracy, seed {run.seed}"
     why += ". No test image had a say."
     _copy(folder / "model", request.output / "model", why)
+    # Beside the model, as in a run: what is evaluated later may be what trained it.
+    write_json(RunFolder(request.output).data, read_json(RunFolder(folder).data))
     progress.message(f"Kept as {request.output / 'model'}: {why}")
     return {
         "method": run.method,

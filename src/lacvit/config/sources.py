@@ -161,10 +161,10 @@ def _arm(given: Mapping[str, object]) -> tuple[str, Arm]:
 
 def _nearest(key: str, known: Iterable[str]) -> str:
     known = list(known)
-    alike = [k for k in known if k.rpartition(".")[2] == key]
-    if alike:
+    alike = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5 if not alike else 0.85)
+    if alike and not near:
         return f" Of that name there {'is' if len(alike) == 1 else 'are'} {', '.join(alike)}."
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f" The nearest is {near[0]!r}." if near else ""
 
 

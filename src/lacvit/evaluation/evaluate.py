@@ -172,7 +172,10 @@ def _left_out(faults: Sequence[Fault]) -> list[str]:
 
 def _where(data: str | Path, root: str | Path | None) -> Path:
     """The place that paths of records are relative to, the same however it is written."""
-    return (Path(root or ".") / data if names_a_set(data, root) else Path(data)).resolve()
+    if names_a_set(data, root):
+        return (Path(root or ".") / data).resolve()
+    place = Path(data).resolve()
+    return place.parent if place.is_file() else place
 
 
 def _trained_on(model: Path | None, place: Path, paths: Sequence[str]) -> list[str]:
@@ -180,15 +183,20 @@ def _trained_on(model: Path | None, place: Path, paths: Sequence[str]) -> list[s
     if model is None or not RunFolder(model.parent).data.exists():
         return []
     manifest = read_json(RunFolder(model.parent).data)
-    base = _where(manifest["root"], manifest["set_root"])
+    if not isinstance(manifest, dict) or not {"root", "paths"} <= manifest.keys():
+        return []  # a file of something else that is called so too
+    base = _where(manifest["root"], manifest.get("set_root"))
     seen = {base / path for split in ("train", "validation") for path in manifest["paths"][split]}
     count = sum(place / path in seen for path in paths)
     if not count:
         return []
-    return [
+    said = (
         f"{count} of these {len(paths)} images trained this model or chose its settings, so the "
-        f"accuracy is too high. On images that it never saw: {RunFolder(model.parent).evaluation}."
-    ]
+        f"accuracy is too high."
+    )
+    if manifest["paths"].get("test") and RunFolder(model.parent).evaluation.exists():
+        said += f" On images that it never saw: {RunFolder(model.parent).evaluation}."
+    return [said]
 
 
 def evaluate_records(classifier: Classifier, records: ImageRecords) -> Evaluation:
