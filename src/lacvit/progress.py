@@ -45,7 +45,8 @@ class LiveProgress:
         self._done = 0
 
     def message(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
+        # Not broken at a width: a log is searched, and a terminal breaks lines itself.
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, stage: str, *, epochs: int, done: int) -> None:
         self._epochs, self._done, self._stage = epochs, done, stage
