@@ -47,6 +47,7 @@ REFITS: dict[str, tuple[str, dict[str, object]]] = {
     "joint-refit+all": ("joint", ALL),
     "linear-probe+all+crops": ("linear-probe", CROPS),
     "cross-entropy-refit+all+crops": ("cross-entropy", CROPS),
+    "lacvit+all+crops": ("lacvit", CROPS),
     "joint-refit+all+crops": ("joint", CROPS),
 }
 # Cell -> folder below DATA, and settings. The search found nothing between 12 and 50 epochs.
