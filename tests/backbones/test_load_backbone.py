@@ -611,6 +611,8 @@ def test_the_backbone_of_a_run_starts_another(tmp_path: Path) -> None:
     (tmp_path / "run" / "model" / "model.safetensors").write_text("")
     assert "is missing or damaged" in refusal(f"run:{tmp_path / 'run'}")
     (tmp_path / "run" / "model" / "config.json").write_text("{}")
+    assert "has format None; this version of lacvit reads 1." in refusal(f"run:{tmp_path / 'run'}")
+    (tmp_path / "run" / "model" / "config.json").write_text('{"format": 1}')
     assert "is damaged or not lacvit's" in refusal(f"run:{tmp_path / 'run'}")
     assert "holds no model of lacvit" in refusal(f"run:{tmp_path / 'nothing'}")
 
