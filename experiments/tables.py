@@ -29,7 +29,7 @@ ARMS = (
 ON_ALL = ("linear-probe+all", "cross-entropy-refit+all", "lacvit+all", "joint-refit+all")
 # The default's head on each of the arms that the default may be (src/lacvit/regime.py).
 JOINT, TUNED = "joint-refit+all+crops", "cross-entropy-refit+all+crops"
-WITH_CROPS = ("linear-probe+all+crops", TUNED, JOINT)
+WITH_CROPS = ("linear-probe+all+crops", TUNED, "lacvit+all+crops", JOINT)
 SHORT = {
     "linear-probe": "linear-probe",
     "cross-entropy-paper": "cross-entropy-paper",
