@@ -61,7 +61,7 @@ def test_compare_takes_the_same(asked: dict[str, Any]) -> None:
         RunSettings(seed=1, data=DataSettings(shots=3, strict=True)),
         {"seed": 1, "data.shots": 3, "data.strict": True},
     ):
-        lacvit.compare("photos", settings=given)  # type: ignore[arg-type]
+        lacvit.compare("photos", settings=given)
         assert asked["given"] == {"data.path": "photos", "data.strict": True}
 
 

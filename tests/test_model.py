@@ -121,12 +121,12 @@ def test_what_is_no_list_of_pictures_is_refused(pictures: list[Path]) -> None:
     image = read_image(pictures[0])
     for one in (image, Image.fromarray(image)):
         with pytest.raises(InputError, match=r"Give a list of images, even of one"):
-            model.predict(one)  # type: ignore[arg-type]
+            model.predict(one)
     for wrong in (image / 255, image[:0], image[:, :, :2]):
         with pytest.raises(InputError, match=r"an image is an array of (float64|uint8), shape"):
             model.predict([wrong])
     with pytest.raises(InputError, match=r"an image is a bytes; give a path"):
-        model.predict([pictures[0].read_bytes()])  # type: ignore[list-item]
+        model.predict([pictures[0].read_bytes()])
     names = np.array([str(path) for path in pictures])
     assert [answer.path for answer in model.predict(names)] == list(names)
     cut = io.BytesIO(pictures[0].read_bytes()[:2000])

@@ -437,7 +437,7 @@ def test_a_shorter_time_is_for_new_runs(digits: Path, tmp_path: Path) -> None:
     folder = run(settings, tmp_path / "run").run_folder
     RunFolder(folder).update_status(finished=False)
     progress = Silence()
-    progress.message = said.append  # type: ignore[method-assign]
+    progress.message = said.append
     request = pipeline.Request(output=folder, max_seconds=60.0)
     pipeline.train(settings, request, progress=progress)
     going_on = f"Going on with the run in {folder}, by the schedule that it began with"

@@ -97,7 +97,7 @@ def test_who_sets_a_stage_means_the_arm_that_has_it(
         make_settings(flags=flags), of_kind(monkeypatch, kind), 100
     )
     assert (", whose stage is set, on an encoder " in said) == (arm is not None)
-    assert settings.method == (arm or regime.ARMS[kind])  # type: ignore[index]
+    assert settings.method == (arm or regime.ARMS[kind])
     for key, value in flags.items():
         section, name = key.split(".")
         assert getattr(getattr(settings, section), name) == value

@@ -144,7 +144,7 @@ def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
     workers = min(8, os.cpu_count() or 1) if settings.workers == "auto" else settings.workers
     return settings.model_copy(
         update={
-            "method": arm_of(settings),
+            "method": arm,
             "device": str(find_device(settings.device)),
             "workers": workers,
             "data": anywhere(settings.data),

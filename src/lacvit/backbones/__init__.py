@@ -8,15 +8,15 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Protocol, get_args
 
+from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
 from lacvit.backbones.torchvision_shim import ensure_torchvision
+from lacvit.errors import InputError
+from lacvit.input_spec import InputSpec
 
 ensure_torchvision()  # before timm, transformers and peft, which import torchvision
 
 from lacvit.backbones import original_checkpoints, pico, run_models, timm_models  # noqa: E402
-from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool  # noqa: E402
 from lacvit.backbones.terms import terms_of  # noqa: E402
-from lacvit.errors import InputError  # noqa: E402
-from lacvit.input_spec import InputSpec  # noqa: E402
 
 __all__ = [
     "Architecture",
