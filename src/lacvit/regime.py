@@ -56,16 +56,15 @@ WITH_LABELS = ("ft_in", "ft_22k", "finetune")
 
 @dataclass(frozen=True)
 class Choice:
-    """Which arm the default is, how it trains, and what it reads of an image."""
+    """How the default arm trains, and what it reads of an image."""
 
-    arm: str
     epochs: int
     rate: float  # times the automatic learning rate
     crops: Literal["whole", "corners"]
 
 
 def choose(images: int, batch_size: int, pretraining: Pretraining, pixels: int) -> Choice:
-    """What the default is for such images and such an encoder.
+    """How the default arm trains and reads its images.
 
     Args:
         images: to train on.
@@ -76,7 +75,7 @@ def choose(images: int, batch_size: int, pretraining: Pretraining, pixels: int) 
     steps = math.ceil(images / batch_size)
     epochs = max(LEAST_EPOCHS, math.ceil(LEAST_STEPS / steps))
     crops: Literal["whole", "corners"] = "corners" if pixels <= CROPS_TO else "whole"
-    return Choice(ARMS[pretraining], epochs, RATES[pretraining], crops)
+    return Choice(epochs, RATES[pretraining], crops)
 
 
 def pretraining_of(spec: str, file_format: str) -> Pretraining:
