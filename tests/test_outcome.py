@@ -11,6 +11,7 @@ from lacvit import pipeline
 from lacvit.arms import find_arm
 from lacvit.config import make_settings
 from lacvit.data.readers import read_data
+from lacvit.evaluated import FEATURES
 from lacvit.evaluation.evaluate import evaluate_records
 from lacvit.model import load
 from lacvit.run_folder import RunFolder, read_json
@@ -65,7 +66,7 @@ def test_a_model_reads_the_crops_that_its_run_read(
     model = load(folder.path, device="cpu")
     found = evaluate_records(model, read_data(data, None)["test"])
     assert found.accuracy == result.accuracy
-    kept = load_file(folder.features / "test.safetensors")
+    kept = load_file(folder.evaluation / FEATURES)
     averaged_ND = kept[find_arm(method).encoder]
     paths = [data / name for name in found.paths]
     np.testing.assert_allclose(model.embed(paths), averaged_ND, rtol=1e-4, atol=1e-5)

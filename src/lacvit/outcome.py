@@ -15,6 +15,7 @@ from lacvit.data.batches import DecodedImages, hold
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits
 from lacvit.distributed import from_main
+from lacvit.evaluated import FEATURES
 from lacvit.evaluation.evaluate import Evaluation
 from lacvit.evaluation.files import write_evaluation, write_features
 from lacvit.evaluation.geometry import Embedding, chosen_rows, measure_embeddings
@@ -150,7 +151,7 @@ def _write(
     test = _answered(model, splits.test, encoded.test[find_arm(run.settings.method).encoder])
     metrics = {"test": test.summary(), "validation": validation.summary()}
     folder = run.folder.evaluation
-    write_features(run.folder.features / "test.safetensors", encoded.test)
+    write_features(folder / FEATURES, encoded.test)
     write_evaluation(folder, test)
     write_json(folder / "calibration.json", test.reliability())
     write_json(folder / "geometry.json", _geometry(run, model, splits.test.labels, encoded))

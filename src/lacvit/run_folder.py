@@ -172,10 +172,6 @@ class RunFolder:
         return self.path / "evaluation"
 
     @property
-    def features(self) -> Path:
-        return self.evaluation / "features"
-
-    @property
     def model(self) -> Path:
         return self.path / "model"
 

@@ -8,7 +8,7 @@ import pytest
 from digit_folders import write_split_folder
 from lacvit import pipeline
 from lacvit.comparison import Request, compare
-from lacvit.errors import RunStopped
+from lacvit.errors import Diverged, InputError, RunStopped
 from lacvit.run_folder import read_json
 from lacvit.training.logs import Silence
 
@@ -72,6 +72,37 @@ def test_a_run_that_diverges_is_left_out_and_the_others_go_on(
     shutil.rmtree(request.output / failed["folder"])
     compare(given, request)
     assert begun == ["lacvit-pico-s0"]
+
+
+def test_equal_time_is_measured_of_a_method_that_diverges_too(digits: Path, tmp_path: Path) -> None:
+    request = Request(
+        output=tmp_path / "out", methods=METHODS, backbones=("pico",), seeds=1, budget="equal-time"
+    )
+    figures = compare({**WILD, "data.path": str(digits)}, request).figures
+    assert [one["method"] for one in figures["failed"]] == ["lacvit"]
+    assert figures["budget"]["cells"][0]["reference"] == "lacvit"
+
+
+def test_a_pick_that_diverges_on_all_images_leaves_the_comparison_whole(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request(
+        output=tmp_path / "out", methods=("knn", "linear-probe"), backbones=("pico",), seeds=1,
+        pick=True,
+    )  # fmt: skip
+    given = {"data.path": str(digits / "train"), "precision": "fp32", "workers": 1, "data.folds": 2}
+    real = pipeline.train
+
+    def fails_on_all(settings, asked, **more):
+        if asked.output.name.endswith("-all"):
+            raise Diverged("A feature is NaN. Use a lower --lr.")
+        return real(settings, asked, **more)
+
+    monkeypatch.setattr(pipeline, "train", fails_on_all)
+    with pytest.raises(InputError, match=r"comparison is whole, but .*-all, which .*NaN\. Leave"):
+        compare(given, request)
+    assert read_json(request.output / "comparison.json")["complete"]
+    assert not (request.output / "model").exists()
 
 
 def test_a_stop_leaves_a_page_of_what_there_is_and_none_of_what_was(

@@ -94,7 +94,8 @@ def test_a_broken_file_is_named_with_what_to_do(run, name, content, reason):
     assert message.startswith(f"{run / name} cannot be read: ")
     assert reason in message
     assert message.endswith(
-        "Restore the file, or run the same `lacvit train` command again to write it anew."
+        "Restore the file, or delete the folder of its run and give the same command, which runs "
+        "it anew."
     )
 
 

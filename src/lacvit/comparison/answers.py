@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pyarrow import ArrowInvalid
 
 from lacvit.comparison.plan import PlannedRun
-from lacvit.errors import InputError, first_line
+from lacvit.errors import InputError
+from lacvit.evaluated import read_predictions
 from lacvit.run_folder import RunFolder, read_json
 
 
@@ -58,13 +57,7 @@ def read_answers(run: PlannedRun) -> RunAnswers | None:
         return None
     metrics, data = read_json(folder.evaluation / "metrics.json"), read_json(folder.data)
     _check_unseen(data["paths"], run.folder)
-    file = folder.evaluation / "predictions.parquet"
-    try:
-        table = pq.read_table(file, columns=["path", "label", "prediction"]).sort_by("path")
-    except (OSError, ArrowInvalid) as error:
-        raise InputError(
-            f"{file} cannot be read: {first_line(error)}. Delete {run.folder} to have it run anew."
-        ) from error
+    table = read_predictions(folder.evaluation, "path", "label", "prediction").sort_by("path")
     paths, labels, predictions = (column.to_pylist() for column in table.columns)
     return RunAnswers(
         method=run.method,

@@ -16,9 +16,10 @@ from lacvit.backbones.saved_models import CARD
 from lacvit.comparison import identity
 from lacvit.comparison.answers import RunAnswers
 from lacvit.comparison.folds import out_of_fold
+from lacvit.comparison.outlook import record_failure
 from lacvit.comparison.plan import PlannedRun, Request, folder_name
 from lacvit.config import HeadSettings
-from lacvit.errors import InputError
+from lacvit.errors import Diverged, InputError
 from lacvit.run_folder import RunFolder, read_json, write_json, write_text
 from lacvit.shared import Shared
 from lacvit.training.logs import Progress
@@ -163,7 +164,14 @@ def _train_on_all(request: Request, run: PlannedRun, shared: Shared, progress: P
     identity.check_same_images(again, shared)
     identity.follow_data(again)
     asked = pipeline.Request(output=folder, report=False, test=False)
-    pipeline.train(settings, asked, progress=progress, shared=shared)
+    try:
+        pipeline.train(settings, asked, progress=progress, shared=shared)
+    except Diverged as error:
+        raise InputError(
+            f"The comparison is whole, but {folder.name}, which --pick trains on all images, "
+            f"failed: {record_failure(again[0], error)} Leave --pick out to have the page of the "
+            f"comparison alone; for milder settings choose another --output."
+        ) from None
     return folder
 
 

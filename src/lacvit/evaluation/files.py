@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import save
 
+from lacvit.evaluated import PREDICTIONS
 from lacvit.evaluation.evaluate import Evaluation
 from lacvit.metrics.classification import per_class
 from lacvit.run_folder import write_bytes, write_text
@@ -39,7 +40,7 @@ def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     )
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
-    write_bytes(folder / "predictions.parquet", buffer.getvalue())
+    write_bytes(folder / PREDICTIONS, buffer.getvalue())
     confidence_N = evaluation.probabilities_NC.max(1)
     wrong = np.flatnonzero(predictions != evaluation.labels_N)
     wrong = wrong[np.argsort(-confidence_N[wrong], kind="stable")]

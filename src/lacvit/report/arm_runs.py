@@ -11,13 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from lacvit.arms import UNTOUCHED
-from lacvit.errors import InputError
+from lacvit.evaluated import PREDICTIONS, damaged, read_features, read_predictions
 from lacvit.report.record import Floats, Integers
 from lacvit.run_folder import read_json
 
@@ -32,7 +28,7 @@ class ArmRun:
     paths: tuple[str, ...]
     labels_N: Integers
     predictions_N: Integers
-    probabilities_NC: Floats | None  # a column a class of `columns`
+    probabilities_NC: Floats  # a column a class of `columns`
     columns: tuple[str, ...]
     features: Mapping[str, Floats]
 
@@ -77,21 +73,19 @@ def _place(run: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _read(run: Path, method: str, number: int, seed: int, names: Sequence[str]) -> ArmRun:
-    file = run / "evaluation" / "predictions.parquet"
+    evaluation = run / "evaluation"
     place = {name: position for position, name in enumerate(names)}
+    table = read_predictions(evaluation, "path", "label", "prediction", "probabilities")
+    paths = table["path"].to_pylist()
+    order = sorted(range(len(paths)), key=lambda position: paths[position])
     try:
-        table = pq.read_table(file)
-        paths = table["path"].to_pylist()
-        order = sorted(range(len(paths)), key=lambda position: paths[position])
         labels, predictions = (
             np.array([place[name] for name in table[key].to_pylist()], dtype=np.int64)[order]
             for key in ("label", "prediction")
         )
-        probabilities = None
-        if "probabilities" in table.column_names:
-            probabilities = np.array(table["probabilities"].to_pylist(), dtype=np.float32)[order]
-    except (pa.ArrowException, KeyError, OSError, ValueError) as fault:
-        raise InputError(f"{file} cannot be read: {fault!r}. Run the comparison again.") from fault
+        probabilities = np.array(table["probabilities"].to_pylist(), dtype=np.float32)[order]
+    except (KeyError, ValueError) as fault:
+        raise damaged(evaluation / PREDICTIONS, repr(fault)) from fault
     return ArmRun(
         method=method,
         number=number,
@@ -101,17 +95,12 @@ def _read(run: Path, method: str, number: int, seed: int, names: Sequence[str]) 
         predictions_N=predictions,
         probabilities_NC=probabilities,
         columns=class_names(run.parent, [{"methods": [{"runs": [{"folder": run.name}]}]}]),
-        features=_features(run / "evaluation" / "features" / "test.safetensors", order),
+        features=_features(evaluation, order),
     )
 
 
-def _features(path: Path, order: Sequence[int]) -> dict[str, Floats]:
-    if not path.is_file():
-        return {}
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as fault:
-        raise InputError(f"{path} cannot be read: {fault}. Run the comparison again.") from fault
-    kept = {name: rows for name, rows in tensors.items() if rows.shape[:1] == (len(order),)}
+def _features(evaluation: Path, order: Sequence[int]) -> dict[str, Floats]:
+    found = read_features(evaluation)
+    kept = {name: rows for name, rows in found.items() if len(rows) == len(order)}
     names = sorted(kept, key=lambda name: name != UNTOUCHED)
-    return {name: kept[name][list(order)].astype(np.float32) for name in names}
+    return {name: kept[name][list(order)] for name in names}

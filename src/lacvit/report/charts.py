@@ -200,7 +200,7 @@ def reliability_chart(key: str, arms: Sequence[ArmRun], names: Sequence[str]) ->
     """How often answers of each stated probability are right; on the diagonal they are honest."""
     series = []
     for arm in arms:
-        if arm.probabilities_NC is None or arm.probabilities_NC.shape[1] != len(arm.columns):
+        if arm.probabilities_NC.shape[1] != len(arm.columns):
             continue
         place = {name: number for number, name in enumerate(arm.columns)}
         if any(names[label] not in place for label in np.unique(arm.labels_N)):

@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
+from lacvit import evaluated
 from lacvit.arms import ARMS
 from lacvit.errors import InputError
+from lacvit.evaluated import damaged
 from lacvit.report.record import (
     ClassScore,
     DataRecord,
@@ -112,7 +110,7 @@ def _data(path: Path) -> DataRecord | None:
             },
         )
     except (KeyError, TypeError, AttributeError, ValueError) as fault:
-        raise _broken(
+        raise damaged(
             path, f"class_names or counts are not as lacvit writes them ({fault!r})"
         ) from fault
 
@@ -134,14 +132,14 @@ def _evaluation(folder: Path, data: DataRecord | None) -> EvaluationRecord | Non
     metrics = _json(folder / "metrics.json")
     if not metrics:
         return None
-    predictions = _predictions(folder / "predictions.parquet", data)
-    features = _features(folder / "features" / "test.safetensors")
+    predictions = _predictions(folder, data)
+    features = _features(folder)
     if predictions is not None:
         for name, rows in features.items():
             if len(rows) != len(predictions.labels_N):
-                raise _broken(
-                    folder / "features" / "test.safetensors",
-                    f"{name} has {len(rows)} rows and predictions.parquet "
+                raise damaged(
+                    folder / evaluated.FEATURES,
+                    f"{name} has {len(rows)} rows and {evaluated.PREDICTIONS} "
                     f"{len(predictions.labels_N)}",
                 )
     return EvaluationRecord(
@@ -164,7 +162,7 @@ def _evidence(path: Path, read: Callable[[dict[str, Any]], Made]) -> Made | None
     try:
         return read(fields)
     except (KeyError, TypeError, AttributeError, ValueError) as fault:
-        raise _broken(path, f"it is not as lacvit writes it ({fault!r})") from fault
+        raise damaged(path, f"it is not as lacvit writes it ({fault!r})") from fault
 
 
 def _scores(path: Path, metrics: Mapping[str, object]) -> dict[str, Score]:
@@ -181,7 +179,7 @@ def _scores(path: Path, metrics: Mapping[str, object]) -> dict[str, Score]:
                 macro_f1=float(f1) if f1 is not None else None,
             )
         except (TypeError, ValueError, IndexError) as fault:
-            raise _broken(path, f"{split} is not as lacvit writes it: {fault!r}") from fault
+            raise damaged(path, f"{split} is not as lacvit writes it: {fault!r}") from fault
     return scores
 
 
@@ -202,14 +200,11 @@ def _mistakes(path: Path) -> Iterable[Mistake]:
         yield Mistake(row["path"], row["label"], row["prediction"], confidence)
 
 
-def _predictions(path: Path, data: DataRecord | None) -> Predictions | None:
-    if not path.is_file():
+def _predictions(folder: Path, data: DataRecord | None) -> Predictions | None:
+    if not (folder / evaluated.PREDICTIONS).is_file():
         return None
-    try:
-        table = pq.read_table(path, columns=["label", "prediction"])
-        labels, predictions = (table[name].to_pylist() for name in ("label", "prediction"))
-    except (pa.ArrowException, KeyError, OSError) as fault:
-        raise _broken(path, str(fault)) from fault
+    table = evaluated.read_predictions(folder, "label", "prediction")
+    labels, predictions = (column.to_pylist() for column in table.columns)
     known = data.class_names if data else ()
     names = (*known, *sorted({*labels, *predictions} - set(known)))
     index = {name: position for position, name in enumerate(names)}
@@ -220,16 +215,10 @@ def _predictions(path: Path, data: DataRecord | None) -> Predictions | None:
     )
 
 
-def _features(path: Path) -> dict[str, Floats]:
-    if not path.is_file():
-        return {}
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as fault:
-        raise _broken(path, str(fault)) from fault
-    ordered = [name for name in FEATURES if name in tensors]
-    ordered += sorted(set(tensors) - set(FEATURES))
-    return {name: tensors[name].astype(np.float32) for name in ordered if tensors[name].ndim == 2}
+def _features(folder: Path) -> Mapping[str, Floats]:
+    found = evaluated.read_features(folder)
+    ordered = [name for name in FEATURES if name in found]
+    return {name: found[name] for name in (*ordered, *sorted(set(found) - set(FEATURES)))}
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -238,9 +227,9 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as fault:
-        raise _broken(path, str(fault)) from fault
+        raise damaged(path, str(fault)) from fault
     if not isinstance(value, dict):
-        raise _broken(path, f"it holds a JSON {type(value).__name__}, not an object")
+        raise damaged(path, f"it holds a JSON {type(value).__name__}, not an object")
     return value
 
 
@@ -257,9 +246,9 @@ def _json_lines(path: Path) -> tuple[Mapping[str, object], ...]:
         except json.JSONDecodeError as fault:
             if number == len(lines):  # a run killed while it wrote; the epoch is not done
                 break
-            raise _broken(path, f"line {number}: {fault}") from fault
+            raise damaged(path, f"line {number}: {fault}") from fault
         if not isinstance(row, dict):
-            raise _broken(path, f"line {number} holds no JSON object")
+            raise damaged(path, f"line {number} holds no JSON object")
         rows.append(row)
     return tuple(rows)
 
@@ -268,7 +257,7 @@ def _toml(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise _broken(path, str(fault)) from fault
+        raise damaged(path, str(fault)) from fault
 
 
 def _csv(path: Path, columns: tuple[str, ...]) -> Iterable[dict[str, str]]:
@@ -277,11 +266,11 @@ def _csv(path: Path, columns: tuple[str, ...]) -> Iterable[dict[str, str]]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as fault:
-        raise _broken(path, str(fault)) from fault
+        raise damaged(path, str(fault)) from fault
     reader = csv.DictReader(io.StringIO(text, newline=""))
     missing = [name for name in columns if name not in (reader.fieldnames or ())]
     if missing:
-        raise _broken(path, f"it has no column {', '.join(missing)}")
+        raise damaged(path, f"it has no column {', '.join(missing)}")
     yield from reader
 
 
@@ -289,11 +278,4 @@ def _float(path: Path, text: str | None) -> float:
     try:
         return float(text or "nan")
     except ValueError as fault:
-        raise _broken(path, f"{text!r} is no number") from fault
-
-
-def _broken(path: Path, reason: str) -> InputError:
-    return InputError(
-        f"{path} cannot be read: {reason}. "
-        f"Restore the file, or run the same `lacvit train` command again to write it anew."
-    )
+        raise damaged(path, f"{text!r} is no number") from fault

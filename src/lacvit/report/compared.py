@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from lacvit.errors import InputError
+from lacvit.evaluated import read_predictions
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +55,8 @@ def read_answers(runs: Sequence[Path]) -> Answers:
     Raises:
         InputError: a file of answers is missing or damaged.
     """
-    tables = _by_seed([_table(run / "evaluation" / "predictions.parquet") for run in runs])
+    columns = ("path", "label", "prediction")
+    tables = _by_seed([read_predictions(run / "evaluation", *columns) for run in runs])
     labels = tables[0]["label"].to_pylist()
     predictions = tuple(tuple(table["prediction"].to_pylist()) for table in tables)
     correct = [[a == b for a, b in zip(labels, row, strict=True)] for row in predictions]
@@ -76,14 +76,6 @@ def _by_seed(tables: Sequence[pa.Table]) -> list[pa.Table]:
         seeds[-1].append(table)
         seen |= paths
     return [pa.concat_tables(folds).sort_by("path") for folds in seeds]
-
-
-def _table(path: Path) -> pa.Table:
-    try:
-        columns = ["path", "label", "prediction"]
-        return pq.read_table(path, columns=columns)
-    except (pa.ArrowException, KeyError, OSError) as fault:
-        raise InputError(f"{path} cannot be read: {fault}. Run the comparison again.") from fault
 
 
 def changes(right: Answers, wrong: Answers) -> list[Change]:

@@ -11,7 +11,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from lacvit.arms import UNTOUCHED
-from lacvit.errors import InputError
+from lacvit.errors import first_line
+from lacvit.evaluated import FEATURES, damaged
 from lacvit.metrics.verdict import TRAINED_BY, isotropy_verdict
 from lacvit.report.measures import ERROR, GEOMETRY, QUALITY
 from lacvit.run_folder import read_json
@@ -97,14 +98,14 @@ def _verdict(
 
 def _dimensions(evaluation: Path) -> int:
     """Of the untouched features; 0 where they were not kept."""
-    path = evaluation / "features" / "test.safetensors"
+    path = evaluation / FEATURES
     if not path.is_file():
         return 0
     try:
         with safe_open(path, framework="numpy") as features:
             return int(features.get_slice(UNTOUCHED).get_shape()[1])
     except (SafetensorError, OSError) as fault:
-        raise InputError(f"{path} cannot be read: {fault}. Run the comparison again.") from fault
+        raise damaged(path, first_line(fault)) from fault
 
 
 def _means(runs: Sequence[Mapping[str, Any]], group: str) -> dict[str, float]:
