@@ -2,17 +2,19 @@
 
     python benchmarks/loss.py --supcontrast ../SupContrast --released ../LaCViT --memory-gb 14
 
-(--quick: a minute's version, nothing written. --bars: only what the bars speak of, ten minutes.
---device cuda: the GPU's cases.) Run it on a quiet
-machine, with OpenMP's default wait policy. The peers are pytorch-metric-learning, installed with
-the `test` extra, and two repositories that are read from where they lie: SupContrast's losses.py
-and the released LaCViT code's utils/losses.py. Without their paths they are left out.
+(--quick: a minute's version, nothing written. --bars: only what the bars speak of, ten minutes; all
+of it takes an hour or two. --resume: what the CSV has already is kept and not measured again.
+--device cuda: the GPU's cases.) Run it on a quiet machine, with OpenMP's default wait policy. The
+peers are pytorch-metric-learning, installed with the `test` extra, and two repositories that are
+read from where they lie: SupContrast's losses.py and the released LaCViT code's utils/losses.py.
+Without their paths they are left out.
 
 Every figure comes from a process of its own: one call to warm up, during which the growth of the
 resident memory is taken (from /proc: Linux only), then the median of 3 to 99 calls. Rows are unit
 vectors, two views of N/2 images; peers get them normalised, lacvit normalises them again. The
 number of classes is varied at 128 dimensions in float32, and is 100 elsewhere. A peer that would
-need more memory than --memory-gb is skipped, and its row says so.
+need more memory than --memory-gb, or at half the rows took so long that a call would now take more
+than --seconds, is skipped, and its row says so.
 
 The floor: 4 N N D operations (scores, scores again, two products for the gradient, each symmetric
 pair once; a quarter of it for the forward pass alone), at the rate of torch.mm on tiles' shapes, in
@@ -28,6 +30,7 @@ import argparse
 import csv
 import importlib.util
 import json
+import math
 import os
 import re
 import statistics
@@ -248,15 +251,19 @@ def in_a_fresh_process(request: dict[str, Any]) -> dict[str, Any]:
 class Bench:
     """All cases in turn; a row for each implementation."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
         self.options = options
         self.device: str = options.device
-        self.rows: list[dict[str, Any]] = []
+        self.rows = rows  # of earlier starts at first
         named = {"supcontrast": options.supcontrast, "released": options.released}
         self.paths = {name: str(path) for name, path in named.items() if path}
 
     def ours(self) -> list[str]:
         return ["lacvit fused", "lacvit tiled"] if self.device == "cuda" else ["lacvit auto"]
+
+    def has(self, case: Case) -> bool:
+        """Whether an earlier start has measured it."""
+        return any(asdict(case).items() <= row.items() for row in self.rows)
 
     def run(self, case: Case, peers: bool = True) -> None:
         mine = [self.measured(case, name) for name in self.ours()]
@@ -283,9 +290,22 @@ class Bench:
         gigabytes = HELD.get(name, 0) * 4 * case.n**2 / 2**30
         if gigabytes > self.options.memory_gb:
             return {**row, "note": f"skipped: about {gigabytes:.0f} GB"}
+        if name in HELD and (seconds := self.expected(case, name)) > self.options.seconds:
+            known = f": about {seconds:.0f} s a call" if seconds < math.inf else " at half the rows"
+            return {**row, "note": f"skipped{known}"}
         request = {"case": asdict(case), "implementation": name, "path": self.paths.get(name)}
         found = in_a_fresh_process({**request, "device": self.device})
         return {**row, **found, "load": f"{os.getloadavg()[0]:.1f}"}
+
+    def expected(self, case: Case, name: str) -> float:
+        """Seconds of a call, by the same at half the rows; 0 where that is not known."""
+        half = {**asdict(replace(case, n=case.n // 2)), "implementation": name}
+        if case.classes == case.n // 2:
+            half["classes"] = case.n // 4
+        known = [row for row in self.rows if half.items() <= row.items()]
+        if known and "milliseconds" not in known[0]:  # it was skipped there
+            return math.inf
+        return 4e-3 * known[0]["milliseconds"] if known else 0.0
 
     def rates_for(self, case: Case) -> dict[str, float]:
         """Measured beside each case: the rate moves with the machine's other guests."""
@@ -331,13 +351,25 @@ def verdict(what: str, value: float, bar: float, at_least: bool) -> str:
 
 
 def write(path: Path, rows: list[dict[str, Any]], where: dict[str, Any]) -> None:
+    """All rows; ``where`` is of those that do not say themselves where they were measured."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
         table.writeheader()
         for row in rows:
             short = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
-            table.writerow({**short, **where})
+            table.writerow({**where, **short})
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """What :func:`write` wrote, with the numbers as numbers; nothing where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+    numbers = {"n": int, "d": int, "classes": int, "milliseconds": float, "extra_mb": float}
+    numbers |= {"times_lacvit": float, "share_of_floor": float}
+    return [{k: numbers.get(k, str)(v) for k, v in row.items()} for row in rows]
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -356,6 +388,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--supcontrast", type=Path, help="folder with SupContrast's losses.py")
     parser.add_argument("--released", type=Path, help="folder with LaCViT's utils/losses.py")
     parser.add_argument("--memory-gb", type=float, default=6, help="what a peer may take")
+    parser.add_argument("--seconds", type=float, default=100, help="what a peer's call may take")
+    parser.add_argument("--resume", action="store_true", help="keep what the CSV has, and go on")
     parser.add_argument("--request", help=argparse.SUPPRESS)  # what a fresh process is to measure
     return parser.parse_args()
 
@@ -365,18 +399,18 @@ def main() -> None:
     if options.request:
         print(json.dumps(answer(json.loads(options.request))))
         return
-    bench = Bench(options)
+    output = output_of(options, RESULTS)
+    bench = Bench(options, read(output) if options.resume and output else [])
     on_gpu = options.device == "cuda"
     device = torch.cuda.get_device_name() if on_gpu else device_name()
     where = {"device": device, "threads": torch.get_num_threads()}
     where |= {"torch": torch.__version__, "commit": commit()}
-    output = output_of(options, RESULTS)
     cases = {"cpu": cpu_cases, "cuda": cuda_cases}[options.device]
     chosen = QUICK if options.quick else BARS if options.bars else tuple(cases())
     large = () if options.quick else LARGE[options.device]
     wanted = set(map(int, options.rows.split(","))) if options.rows else None
     for case in chosen + large:
-        if wanted is not None and case.n not in wanted:
+        if bench.has(case) or (wanted is not None and case.n not in wanted):
             continue
         bench.run(case, peers=case in chosen)
         if output:  # after each case, so that nothing is lost
