@@ -226,7 +226,7 @@ def test_a_value_out_of_range_is_refused(key: str, value: object, said: str) -> 
     ("method", "key", "value", "why"),
     [
         ("cross-entropy", "contrastive.temperature", 0.2, "whose stages are cross_entropy"),
-        ("cross-entropy", "head.epochs", 5, "whose stages are cross_entropy"),
+        ("cross-entropy", "head.lr", 0.1, "whose stages are cross_entropy"),
         ("linear-probe", "contrastive.epochs", 5, "whose stages are head"),
         ("cross-entropy", "contrastive.loss", "simclr", "whose stages are cross_entropy"),
         ("linear-probe", "contrastive.loss", "simclr", "whose stages are head"),
@@ -235,7 +235,7 @@ def test_a_value_out_of_range_is_refused(key: str, value: object, said: str) -> 
         ("joint", "contrastive.temperature", 0.2, "whose stages are joint"),
         ("joint", "cross_entropy.label_smoothing", 0.0, "whose stages are joint"),
         ("joint-refit", "contrastive.lr", 0.1, "whose stages are joint, head"),
-        ("lacvit-finetune", "head.epochs", 5, "whose stages are contrastive, cross_entropy"),
+        ("lacvit-finetune", "head.lr", 0.1, "whose stages are contrastive, cross_entropy"),
         ("cross-entropy-paper", "views.hue", 0.1, "whose views keep their colours"),
         ("linear-probe", "views.flip", 0.0, "which leaves the backbone as it is"),
         ("linear-probe", "backbone.trainable", "last-1", "which leaves the backbone as it is"),

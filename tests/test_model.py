@@ -195,6 +195,25 @@ def test_another_config_is_refused(config: str, said: str, saved: Path) -> None:
     assert refusal(saved).startswith(f"{path} {said}")
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "vit_of_next_year"}, "cannot build vit_of_next_year: Unknown model"),
+        ({"arguments": {"of_next_year": 1}}, "unexpected keyword argument 'of_next_year'. Install"),
+    ],
+)
+def test_a_network_that_the_library_cannot_build_is_named(
+    changes: dict[str, object], said: str, saved: Path
+) -> None:
+    path = saved / "model" / "config.json"
+    config = json.loads(path.read_text())
+    config["architecture"] |= changes
+    path.write_text(json.dumps(config))
+    assert said in refusal(saved)
+    with pytest.raises(InputError, match="Install the timm that the model was made with"):
+        load_backbone(f"run:{saved}")
+
+
 def test_where_no_model_is_the_way_is_told(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "status.json").write_text("{}")

@@ -211,6 +211,23 @@ def test_a_finished_run_is_left_alone(digits: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run/model/model.safetensors").stat().st_mtime_ns == before
 
 
+def test_a_run_that_another_process_made_meanwhile_is_kept(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, real = small(digits, "linear-probe"), pipeline.load_chosen
+
+    def made_meanwhile(*given: object) -> object:
+        monkeypatch.setattr(pipeline, "load_chosen", real)
+        run(settings, tmp_path)
+        return real(*given)
+
+    monkeypatch.setattr(pipeline, "load_chosen", made_meanwhile)
+    with pytest.raises(InputError, match="Another process has begun this very run in"):
+        run(settings, tmp_path)
+    assert RunFolder(tmp_path).status()["finished"]
+    assert (tmp_path / "model" / "model.safetensors").exists()
+
+
 def test_another_run_in_the_folder_is_refused_then_replaced(digits: Path, tmp_path: Path) -> None:
     run(small(digits, "linear-probe"), tmp_path / "run")
     other = small(digits, "linear-probe", seed=1)
@@ -343,6 +360,20 @@ def test_a_dot_in_a_folders_name_is_part_of_it(tmp_path: Path) -> None:
     assert [path.name for path in outputs] == [
         f"photos.v1-default-vit.augreg-s{seed}-s0" for seed in (0, 1)
     ]
+
+
+def test_an_earlier_run_is_found_whatever_its_data_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos [1]").mkdir()
+    settings = make_settings(recipe={"data.path": "photos [1]", "data.shots": 10})
+    request = planning.request_of(settings)
+    folder = RunFolder(Path("runs") / "photos [1]-default-pico-s0")
+    folder.path.mkdir(parents=True)
+    for earlier, found in (({}, False), ({**request, "data.shots": 5}, False), (request, True)):
+        folder.status_file.write_text(json.dumps({"request": earlier}))
+        assert planning.earlier_output(settings, request) == (folder.path if found else None)
 
 
 def test_an_earlier_run_is_found_from_home(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from lacvit import planning
+from lacvit.config import make_settings
 from lacvit.errors import InputError
-from lacvit.requests import same_request
+from lacvit.requests import differences
 from lacvit.run_folder import (
     RUN_ENTRIES,
     RunFolder,
@@ -261,9 +263,27 @@ def test_a_place_may_be_spelt_in_any_way(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
     earlier = {**REQUEST, "data.path": str(tmp_path / "photos"), "data.root": "."}
-    assert same_request(earlier, {**REQUEST, "data.path": spelt, "data.root": str(tmp_path)})
-    assert not same_request(earlier, {**REQUEST, "data.path": "others", "data.root": "."})
-    assert not same_request(earlier, {**REQUEST, "data.path": spelt})
+    assert not differences(earlier, {**REQUEST, "data.path": spelt, "data.root": str(tmp_path)})
+    others = differences(earlier, {**REQUEST, "data.path": "others", "data.root": "."})
+    assert others == f"data.path is '{tmp_path}/photos' there, 'others' here"
+    assert (
+        differences(earlier, {**REQUEST, "data.path": spelt}) == "data.root is '.' there, None here"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("data.shots", 10), ("data.hold_out_classes", "2"), ("features.crops", "whole")],
+)
+def test_a_setting_that_only_one_of_two_requests_has_tells_them_apart(
+    key: str, value: object
+) -> None:
+    plain = planning.request_of(make_settings(recipe={"data.path": "photos"}))
+    other = planning.request_of(make_settings(recipe={"data.path": "photos", key: value}))
+    told = differences(other, plain, planning.DEFAULTS)
+    assert told == f"{key} is {value!r} there, {planning.DEFAULTS[key]!r} here"
+    assert differences(plain, other, planning.DEFAULTS)
+    assert not differences(other, other, planning.DEFAULTS)
 
 
 def test_a_setting_that_is_no_more_is_let_pass(tmp_path: Path) -> None:

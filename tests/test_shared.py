@@ -109,3 +109,14 @@ def test_the_oldest_make_room() -> None:
     room.images(records[2], 1)  # the second was asked for longest ago
     assert room.images(records[0], 1) is first
     assert room.images(records[1], 1) is not second
+
+
+def test_what_takes_no_room_makes_none() -> None:
+    room = Shared(kept_bytes=10)
+    sizes = {"read": 0, "splits": 0, "first": 8, "second": 8, "large": 11}
+    made = {
+        name: room._once(name, lambda name=name: name, lambda _, size=size: size)
+        for name, size in sizes.items()
+    }
+    assert made == {name: name for name in sizes}
+    assert list(room._kept) == ["read", "splits", "large"]

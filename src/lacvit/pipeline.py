@@ -10,7 +10,7 @@ writes, and all read the images and train.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,7 @@ from lacvit.lock import locked
 from lacvit.outcome import TrainResult, finish, finish_on_validation, read_result
 from lacvit.reading import data_manifest, read_splits
 from lacvit.report.page import write_report
-from lacvit.run_folder import RunFolder, begin, inspect, read_json
+from lacvit.run_folder import RunFolder, State, begin, inspect, read_json
 from lacvit.settling import settle, settle_backbone, shorter_side
 from lacvit.shared import Shared
 from lacvit.staging import Run, load_chosen, train_stages
@@ -91,7 +91,7 @@ def train(
             backbone = together(partial(load_chosen, settings), group)
             settled = partial(settle, settings, backbone, splits, request.max_seconds, progress)
             settings = from_main(settled, group)
-            from_main(partial(_begin, held, output, asked, settings, splits), group)
+            from_main(partial(_begin, held, look, output, asked, settings, splits), group)
         else:
             from_main(partial(held.enter_context, locked(output)), group)
             settings = from_main(partial(_earlier_settings, folder, device), group)
@@ -121,13 +121,23 @@ def _finished(output: Path, request: Request, progress: Progress) -> TrainResult
 
 def _begin(
     held: ExitStack,
+    look: Callable[[], State],
     output: Path,
     asked: Mapping[str, object],
     settings: RunSettings,
     splits: Splits,
 ) -> None:
-    """The folder of a new run, ours until ``held`` ends, with its plan in it."""
+    """The folder of a new run, ours until ``held`` ends, with its plan in it.
+
+    Raises:
+        InputError: another process holds the folder, or has run there since it was looked at.
+    """
     held.enter_context(locked(output))
+    if look() != "new":
+        raise InputError(
+            f"Another process has begun this very run in {output} meanwhile. Give the same "
+            f"command again to go on with it."
+        )
     folder = begin(output, asked)
     planning.write_plan(folder, settings, data_manifest(settings, splits))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import platform
 import re
@@ -17,12 +18,13 @@ import torch
 from lacvit.arms import DEFAULT_ARM, find_arm
 from lacvit.backbones import Backbone, auto, pico
 from lacvit.config import ContrastSettings, DataSettings, OptimizerSettings, RunSettings, flatten
+from lacvit.data.decoding import decoding_threads
 from lacvit.data.named_sets import names_a_set
 from lacvit.devices import accelerator_gigabytes, find_device
 from lacvit.errors import InputError
 from lacvit.features import Crops
-from lacvit.requests import same_request
-from lacvit.run_folder import RunFolder, read_json, write_json, write_toml
+from lacvit.requests import differences
+from lacvit.run_folder import RunFolder, write_json, write_toml
 from lacvit.training.adapters import load_peft
 from lacvit.training.head import EXACT_ITERATIONS, SGD_EPOCHS
 from lacvit.training.optim import automatic_learning_rate
@@ -55,10 +57,11 @@ def earlier_output(settings: RunSettings, request: dict[str, object]) -> Path | 
     if settings.backbone.spec != "auto":
         return default_output(settings)
     data = name_of(settings.data.path or "data")
-    pattern = f"{data}-{_called(settings)}-*-s{settings.seed}"
+    pattern = f"{glob.escape(data)}-{_called(settings)}-*-s{settings.seed}"
     for path in sorted(Path("runs").glob(pattern)):
-        status = RunFolder(path).status_file
-        if status.exists() and same_request(read_json(status).get("request", {}), request):
+        folder = RunFolder(path)
+        there = folder.status().get("request") if folder.status_file.exists() else None
+        if there and not differences(there, request, DEFAULTS):
             return path
     return None
 
@@ -94,7 +97,8 @@ def request_of(settings: RunSettings) -> dict[str, object]:
     return {key: value for key, value in dumped.items() if value is not None}
 
 
-DEFAULTS = request_of(RunSettings())
+# Every setting; None where it has no value.
+DEFAULTS = flatten(RunSettings().model_dump(mode="json"))
 
 
 def crops_of(settings: RunSettings) -> Crops | None:
@@ -141,7 +145,7 @@ def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
     if features.crops == "auto":
         features = features.model_copy(update={"crops": "whole"})
     settle = partial(_settle, backbone=backbone, lora=settings.backbone.trainable == "lora")
-    workers = min(8, os.cpu_count() or 1) if settings.workers == "auto" else settings.workers
+    workers = decoding_threads() if settings.workers == "auto" else settings.workers
     return settings.model_copy(
         update={
             "method": arm,

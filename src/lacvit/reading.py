@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from lacvit.config import DataSettings, RunSettings
+from lacvit.data.decoding import decoding_threads
 from lacvit.data.faults import drop_unreadable, find_unreadable
 from lacvit.data.held_out import hold_out
 from lacvit.data.readers import describe, notices, read_data
@@ -41,7 +42,7 @@ def read_images(settings: RunSettings, progress: Progress) -> Readable:
     """
     data = settings.data
     by_split = listed_images(data)
-    workers = 2 if settings.workers == "auto" else settings.workers
+    workers = decoding_threads() if settings.workers == "auto" else settings.workers
     readable = {
         name: _readable(records, workers, data.strict, progress)
         for name, records in by_split.items()

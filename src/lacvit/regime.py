@@ -51,7 +51,7 @@ CROPS_TO = 32
 # How names and formats of encoders that were pretrained without labels are marked, and what a name
 # says where labels came in later.
 WITHOUT_LABELS = ("mae", "mim", "data2vec", "beit", "dino", "jepa")
-WITH_LABELS = ("ft_in", "ft_22k", "finetune")
+WITH_LABELS = ("ft_in", "ft1k", "ft22k", "finetune")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import tomli_w
 
 from lacvit.errors import InputError
-from lacvit.requests import differences, same_request
+from lacvit.requests import differences
 
 
 def write_bytes(path: Path, payload: bytes) -> None:
@@ -72,6 +72,18 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is damaged: {error}.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object at ``path``.
+
+    Raises:
+        InputError: as :func:`read_json`, or it holds something else.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is damaged: it holds no JSON object.")
+    return value
 
 
 def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,8 +200,7 @@ class RunFolder:
 
     def status(self) -> dict[str, Any]:
         """``status.json``: stage, epoch, finished, and the request that began the run."""
-        status = read_json(self.status_file)
-        return status if isinstance(status, dict) else {}
+        return read_object(self.status_file)
 
     def update_status(self, **changes: object) -> None:
         """Change some keys of ``status.json``."""
@@ -225,7 +236,8 @@ def inspect(
     """What a folder means to a run, without touching it.
 
     ``request`` is what was asked for, as dotted settings before ``auto`` is resolved; a folder
-    whose run was asked for in the same words is gone on with. One that was killed before its plan
+    whose run was asked for in the same words is gone on with (``defaults``: see
+    :func:`lacvit.requests.differences`). One that was killed before its plan
     was whole (``environment.json`` is written last) has trained nothing yet and starts anew.
 
     Raises:
@@ -252,13 +264,9 @@ def inspect(
         )
     if overwrite:
         return "new"
-    # A setting that an earlier version had not yet was at its default.
-    earlier, asked = ({**defaults, **words} for words in (status["request"], request))
-    if defaults:  # one that this version has no more is let pass
-        earlier = {key: value for key, value in earlier.items() if key in defaults or key in asked}
-    if not same_request(earlier, asked):
+    if differing := differences(status["request"], request, defaults):
         raise InputError(
-            f"{path} holds another run: {differences(earlier, asked)}. "
+            f"{path} holds another run: {differing}. "
             f"Choose another folder with --output, or replace it with --overwrite."
         )
     if not folder.environment.exists():

@@ -97,8 +97,11 @@ class Shared:
             return cast(T, self._kept[key][0])
         made = make()
         self._kept[key] = (made, size(made))
-        while len(self._kept) > 1 and sum(n for _, n in self._kept.values()) > self._room:
-            self._kept.popitem(last=False)
+        while sum(size for _, size in self._kept.values()) > self._room:
+            oldest = next(name for name, (_, size) in self._kept.items() if size)
+            if oldest == key:
+                break  # what was asked for last stays, even if it alone is too much
+            del self._kept[oldest]
         return made
 
 

@@ -211,7 +211,9 @@ def test_unknown_classes_are_refused_by_name(
 ) -> None:
     other = write_digit_folder(tmp_path / "other", classes=4)
     assert_refused(
-        ["evaluate", str(trained), str(other)], "does not know the class digit 3", capsys
+        ["evaluate", str(trained), str(other)],
+        "unknown class digit 3; known are digit 0, digit 1, digit 2",
+        capsys,
     )
 
 

@@ -72,6 +72,7 @@ def test_a_class_called_by_a_number_wins_over_the_number() -> None:
         (("0",), [5] * 4, "--hold-out-classes is 0; give 1 to 2 of the 4 classes"),
         (("-1",), [5] * 4, "--hold-out-classes is -1; give 1 to 2"),
         (("9",), [5] * 4, "--hold-out-classes is 9; give 1 to 2"),
+        (("3",), [5, 5, 1, 1, 1, 1], "--hold-out-classes is 3; give 1 to 2 of the 6 classes (2 im"),
     ],
 )
 def test_what_cannot_be_held_out(asked: tuple[str, ...], counts: list[int], said: str) -> None:

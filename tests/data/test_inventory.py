@@ -7,7 +7,9 @@ import pytest
 from image_files import encoded, noise, write_classes, write_parquet
 from PIL import Image
 
+from lacvit.data.faults import drop_unreadable
 from lacvit.data.inventory import take_inventory
+from lacvit.data.readers import read_data
 from lacvit.errors import InputError
 from set_trees import write_cub200
 
@@ -60,6 +62,14 @@ def test_few_unreadable_images_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "dog" / "broken.png").write_bytes(encoded(noise())[:60])
     (fault,) = take_inventory(tmp_path).faults
     assert (fault.kind, fault.path, fault.action) == ("unreadable", "dog/broken.png", "skipped")
+
+
+def test_one_in_a_hundred_is_skipped_as_training_does(tmp_path: Path) -> None:
+    write_classes(tmp_path, {"cat": 50, "dog": 49})
+    (tmp_path / "dog" / "broken.png").write_bytes(encoded(noise())[:60])
+    (fault,) = take_inventory(tmp_path).faults
+    assert fault.action == "skipped"
+    assert len(drop_unreadable(read_data(tmp_path)["all"], [fault], strict=False)) == 99
 
 
 def test_duplicates_are_told_by_their_pixels(tmp_path: Path) -> None:

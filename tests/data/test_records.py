@@ -97,7 +97,8 @@ def test_relabel_refuses_an_unknown_class():
     with pytest.raises(InputError) as caught:
         arrays().relabel(["a", "c"])
     assert str(caught.value) == (
-        "unknown class b; known by name are a, c. Rename or remove what is unknown."
+        "unknown class b; known are a, c. Classes are matched by name: rename those that are "
+        "unknown, or leave their images out."
     )
 
 

@@ -13,8 +13,7 @@ from scipy.special import softmax
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from lacvit.errors import InputError
-from lacvit.evaluation.evaluate import Evaluation, align_labels
+from lacvit.evaluation.evaluate import Evaluation
 from lacvit.evaluation.files import write_csv, write_evaluation, write_features
 from lacvit.metrics.calibration import brier_score, expected_calibration_error
 
@@ -154,44 +153,3 @@ def test_a_table_quotes_what_it_must(tmp_path: Path) -> None:
         {"a": "x, y", "b": 'say "hi"'},
         {"a": "line\nbreak", "b": "1"},
     ]
-
-
-# --- matching classes --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_classes_are_matched_by_name(seed: int) -> None:
-    draw = np.random.default_rng(seed)
-    model_classes = tuple("abcdef")
-    data_classes = tuple(draw.permutation(list("bdf")))
-    labels = draw.integers(0, 3, 20)
-    aligned = align_labels(labels, data_classes, model_classes)
-    assert aligned.dtype == np.int64
-    assert [model_classes[c] for c in aligned] == [data_classes[c] for c in labels]
-
-
-def test_a_class_without_images_may_be_unknown() -> None:
-    aligned = align_labels(np.array([0, 2, 2]), ("a", "stranger", "b"), ("b", "a"))
-    assert aligned.tolist() == [1, 0, 0]
-
-
-@pytest.mark.parametrize(
-    ("strangers", "said"),
-    [
-        (("wolf",), "The model does not know the class wolf. It knows cat, dog. "),
-        (("yak", "wolf"), "The model does not know the classes wolf, yak. It knows cat, dog. "),
-    ],
-)
-def test_unknown_classes_are_refused_by_name(strangers: tuple[str, ...], said: str) -> None:
-    data_classes = ("cat", *strangers)
-    with pytest.raises(InputError) as refused:
-        align_labels(np.arange(len(data_classes)), data_classes, ("cat", "dog"))
-    assert str(refused.value) == (
-        said + "Classes are matched by name: rename the folders, or leave those images out."
-    )
-
-
-def test_many_classes_are_cut_short() -> None:
-    names = tuple(f"class {i:02d}" for i in range(12))
-    with pytest.raises(InputError, match=r"class 08, class 09, \.{4} Classes are matched"):
-        align_labels(np.array([0]), ("other",), names)

@@ -146,8 +146,15 @@ def test_two_numbers_of_images_a_class_have_a_page_however_many_runs_ended(
 
 
 def test_a_folder_without_a_comparison_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"comparison\.json is missing"):
-        write_comparison_report(tmp_path)
+    for content, said in (
+        (None, "is missing"),
+        ("[]", "is damaged: it holds no JSON object"),
+        ("{}", "is none that lacvit compare wrote: it has no cells, data, margin, methods"),
+    ):
+        if content is not None:
+            (tmp_path / "comparison.json").write_text(content)
+        with pytest.raises(InputError, match=rf"comparison\.json {said}"):
+            write_comparison_report(tmp_path)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Callable
+from importlib.metadata import version
 from types import ModuleType
 from typing import Protocol, get_args
 
 from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
 from lacvit.backbones.torchvision_shim import ensure_torchvision
-from lacvit.errors import InputError
+from lacvit.errors import InputError, first_line
 from lacvit.input_spec import InputSpec
 
 ensure_torchvision()  # before timm, transformers and peft, which import torchvision
@@ -112,14 +113,21 @@ def build_backbone(architecture: Architecture, input_spec: InputSpec, origin: Or
     """The network of an architecture, with fresh weights, to load stored ones into.
 
     Raises:
-        InputError: this version of lacvit has no such builder.
+        InputError: this version of lacvit has no such builder, or its library cannot build it.
     """
     if architecture.source not in BUILDERS:
         raise InputError(
             f"This version of lacvit cannot build backbones of source {architecture.source!r}; "
             f"it knows {', '.join(BUILDERS)}. Upgrade lacvit."
         )
-    return BUILDERS[architecture.source](architecture, input_spec, origin)
+    try:
+        return BUILDERS[architecture.source](architecture, input_spec, origin)
+    except (RuntimeError, TypeError, ValueError, LookupError) as error:
+        library = {"timm": "timm", "hf": "transformers"}[architecture.source]
+        raise InputError(
+            f"{library} {version(library)} cannot build {architecture.name}: {first_line(error)}. "
+            f"Install the {library} that the model was made with, or a newer one."
+        ) from error
 
 
 def _advice(spec: str) -> str:

@@ -118,7 +118,10 @@ def read_checkpoint(path: Path) -> CheckpointFile:
         )
     if not path.is_file():
         raise InputError(f"There is no checkpoint {path}. Check the path after file:")
-    kind = _kind(path)
+    try:
+        kind = _kind(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
     if kind not in KINDS:
         raise InputError(_no_checkpoint(path, kind))
     if NAMED_AFTER.get(path.suffix, kind) != kind:

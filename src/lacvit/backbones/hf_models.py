@@ -27,7 +27,7 @@ from lacvit.backbones.hf_preparation import PREPROCESSOR, PROCESSOR, input_spec_
 from lacvit.backbones.hf_weights import check_complete, construction, quiet, with_weights
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
-from lacvit.run_folder import read_json
+from lacvit.run_folder import read_object
 
 AutoModel: Any = transformers.AutoModel
 
@@ -206,7 +206,7 @@ def _read_config(folder: Path, spec: str) -> Any:
     path = folder / "config.json"
     if not path.exists():
         raise InputError(f"{folder} has no config.json: it is no model of transformers.")
-    written = read_json(path)
+    written = read_object(path)
     if written.get("auto_map"):
         raise InputError(
             f"{spec} needs Python code that comes with the model ({path}: auto_map), and lacvit "

@@ -53,7 +53,8 @@ def load(name: str, build: Builder, *, image_size: int | None, pool: Pool | None
         architecture = architecture.model_copy(update={"arguments": arguments})
     weights = place / WEIGHTS
     try:
-        sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+        with weights.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         origin = Origin(spec=f"run:{name}", format="lacvit", sha256=sha256)
         backbone = build(architecture, spec, origin)
         backbone.encoder.load_state_dict(below(BACKBONE, load_file(weights)))

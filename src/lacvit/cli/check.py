@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from enum import StrEnum
 from itertools import groupby
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from lacvit.data.decoding import decoding_threads
     from lacvit.data.inventory import Inventory
 
 SHOWN = 20  # faults of one kind that the text names; JSON has all
@@ -49,7 +49,7 @@ def check(
         fetch(data, root)
     from lacvit.data.inventory import take_inventory
 
-    found = take_inventory(data, root, workers=min(8, os.cpu_count() or 1))
+    found = take_inventory(data, root, workers=decoding_threads())
     if form == Format.json:
         print(json.dumps(found.as_json(), indent=2, ensure_ascii=False))
     else:

@@ -61,9 +61,9 @@ def expand(paths: Sequence[str]) -> Iterator[str]:
     """Image files for files, folders (searched through) and globs, in order.
 
     Raises:
-        InputError: nothing there; it is named.
+        InputError: nothing there, or a name that is no text; it is named.
     """
-    from lacvit.data.folders import images_below
+    from lacvit.data.folders import check_name, images_below
 
     for path in paths:
         if Path(path).is_dir():
@@ -74,7 +74,9 @@ def expand(paths: Sequence[str]) -> Iterator[str]:
             found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207  (absolute globs too)
         if not found:
             raise InputError(f"There is no image at {path}. Give image files, folders or globs.")
-        yield from found
+        for name in found:
+            check_name(name)
+            yield name
 
 
 def _predict(

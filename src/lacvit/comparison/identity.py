@@ -8,20 +8,18 @@ from typing import Any
 
 from lacvit import planning
 from lacvit.comparison.plan import PlannedRun, Request
-from lacvit.config import RunSettings, flatten, make_settings
+from lacvit.config import RunSettings, make_settings
 from lacvit.data.records import ImageRecords, some_of
 from lacvit.data.splits import Splits, split_manifest
 from lacvit.errors import InputError
-from lacvit.requests import PLACES
-from lacvit.run_folder import RunFolder, read_json, write_json, write_toml
+from lacvit.requests import PLACES, differences
+from lacvit.run_folder import RunFolder, read_json, read_object, write_json, write_toml
 from lacvit.shared import Shared
 from lacvit.training.logs import Progress, Silence
 
 FIGURES = "comparison.json"
 OURS = {"runs", "trials"}  # what there may be before the first figures
 COPIES_NAMED = 3
-# What a request says that leaves a setting out: it is not used, or an earlier version had it not.
-_SILENCE = flatten(RunSettings().model_dump(mode="json"))
 
 
 def earlier_figures(output: Path) -> dict[str, Any]:
@@ -35,8 +33,7 @@ def earlier_figures(output: Path) -> dict[str, Any]:
     if not output.is_dir():
         raise InputError(f"{output} is a file. Choose another folder with --output.")
     if (output / FIGURES).exists():
-        figures: dict[str, Any] = read_json(output / FIGURES)
-        return figures
+        return read_object(output / FIGURES)
     if any(not e.name.startswith(".") and e.name not in OURS for e in output.iterdir()):
         raise InputError(
             f"{output} holds files of something else. Choose an empty folder with --output."
@@ -164,9 +161,6 @@ def check_same(earlier: Mapping[str, Any], request: Request, data: str, fingerpr
 def check_same_settings(runs: Sequence[PlannedRun]) -> None:
     """A run that is there must be the one that would be made now.
 
-    Settings that it knew and this version does not are let pass; those that it did not know had
-    their defaults.
-
     Raises:
         InputError: a setting differs; the first run and what differs are named.
     """
@@ -174,16 +168,13 @@ def check_same_settings(runs: Sequence[PlannedRun]) -> None:
         folder = RunFolder(run.folder)
         if not folder.status_file.exists():
             continue
-        there = folder.status().get("request", {})
-        here = planning.request_of(run.settings)
-        differing = [
-            f"{key} is {there.get(key, silence)!r} there, {here.get(key, silence)!r} here"
-            for key, silence in sorted(_SILENCE.items())
-            if there.get(key, silence) != here.get(key, silence) and key not in PLACES
-        ]
-        if differing:
+        there, here = (
+            {key: value for key, value in request.items() if key not in PLACES}
+            for request in (folder.status().get("request", {}), planning.request_of(run.settings))
+        )
+        if differing := differences(there, here, planning.DEFAULTS):
             raise InputError(
-                f"{run.folder} was run otherwise: {'; '.join(differing[:5])}. Runs compare only "
+                f"{run.folder} was run otherwise: {differing}. Runs compare only "
                 f"with the same settings: choose a new folder with --output."
             )
 

@@ -190,6 +190,7 @@ def _unusable(name: str, arm: Arm, given: Mapping[str, object], asked: Iterable[
         # starts from a probe.
         elsewhere = {"cross_entropy", "joint"} & set(arm.stages) and key in (
             "contrastive.epochs",
+            "head.epochs",
             "head.strengths",
         )
         if key in arm.fixed and given.get(key) != arm.fixed[key]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 
@@ -11,6 +12,8 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from lacvit.errors import InputError, first_line
+
+MOST_THREADS = 8
 
 # What Pillow's many plugins raise on bytes that are no image, or a broken one.
 _DECODING_ERRORS = (
@@ -49,6 +52,11 @@ class UnreadableImageError(InputError):
         )
         self.reason = reason
         self.path = path
+
+
+def decoding_threads() -> int:
+    """How many threads decode images where nobody says it; decoding runs beside other Python."""
+    return min(MOST_THREADS, os.cpu_count() or 1)
 
 
 def decode_image(payload: bytes) -> npt.NDArray[np.uint8]:

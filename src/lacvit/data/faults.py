@@ -64,6 +64,11 @@ def find_unreadable(
     return faults, replace(records, source=source)
 
 
+def too_many(unreadable: int, images: int) -> bool:
+    """Whether so many unreadable images are not skipped, but refused."""
+    return unreadable > MOST_UNREADABLE * images
+
+
 def drop_unreadable(records: ImageRecords, faults: Sequence[Fault], strict: bool) -> ImageRecords:
     """The records without the unreadable ones.
 
@@ -72,12 +77,11 @@ def drop_unreadable(records: ImageRecords, faults: Sequence[Fault], strict: bool
     """
     if not faults:
         return records
-    share = len(faults) / len(records)
     named = some_of([f"{fault.path} ({fault.reason})" for fault in faults])
     count = f"{len(faults)} of {len(records)} images cannot be read: {named}"
     if strict:
         raise InputError(f"{count}. --strict refuses any. Replace or remove them.")
-    if share > MOST_UNREADABLE:
+    if too_many(len(faults), len(records)):
         raise InputError(
             f"{count}. At most {MOST_UNREADABLE:.0%} are skipped. Replace or remove them."
         )

@@ -117,14 +117,23 @@ def images_below(folder: Path) -> Iterator[str]:
         InputError: a name that is no text: no file of a run could hold it.
     """
     for path in _below(folder, frozenset()):
-        try:
-            f"{folder}/{path}".encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"the name of {f'{folder}/{path}'!a} is not in UTF-8. Rename it, or the "
-                f"folder that is so called (convmv does so for many)."
-            ) from error
+        check_name(f"{folder}/{path}")
         yield path
+
+
+def check_name(path: str) -> None:
+    """Refuses the name of a file that no text can hold.
+
+    Raises:
+        InputError: it is not in UTF-8.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the name of {path!a} is not in UTF-8. Rename it, or the folder that is so called "
+            f"(convmv does so for many)."
+        ) from error
 
 
 def left_out(folder: Path) -> list[str]:

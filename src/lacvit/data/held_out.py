@@ -74,10 +74,11 @@ def _chosen(images: Mapping[str, int], asked: Sequence[str], seed: int) -> list[
 
 def _drawn(images: Mapping[str, int], number: int, seed: int) -> list[str]:
     able = [name for name, count in images.items() if count >= FEWEST]
-    if not 1 <= number <= len(able):
+    most = max(1, min(len(able), len(images) - 2))
+    if not 1 <= number <= most:
         raise InputError(
-            f"--hold-out-classes is {number}; give 1 to {max(1, len(images) - 2)} of the "
-            f"{len(images)} classes, or their names."
+            f"--hold-out-classes is {number}; give 1 to {most} of the {len(images)} classes "
+            f"({FEWEST} images or more each, two classes left), or their names."
         )
 
     def key(name: str) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lacvit.data.faults import AT_A_TIME, MOST_UNREADABLE, Fault
+from lacvit.data.faults import AT_A_TIME, Fault, too_many
 from lacvit.data.readers import notices, read_data
 from lacvit.data.records import ImageRecords, UnreadableImageError
 from lacvit.data.splits import make_splits
@@ -72,8 +72,8 @@ def take_inventory(
     for split, records in by_split.items():
         looked_at = _digests(records, workers)
         kept = [i for i, found in enumerate(looked_at) if isinstance(found, bytes)]
-        share = 1 - len(kept) / max(1, len(records))
-        action = "skipped" if share <= MOST_UNREADABLE else "refused"
+        refused = too_many(len(records) - len(kept), len(records))
+        action = "refused" if refused else "skipped"
         faults += [
             Fault("unreadable", records.paths[i], action, found, split=SHORT.get(split))
             for i, found in enumerate(looked_at)
@@ -85,7 +85,7 @@ def take_inventory(
             for i, found in enumerate(looked_at)
             if isinstance(found, bytes)
         }
-    parts, refused = _parts(readable, str(path))
+    parts, untrainable = _parts(readable, str(path))
     pool = "train" if "train" in readable else "all"
     origin = {split: split if split in readable else pool for split in parts}
     looked_up = {
@@ -99,7 +99,7 @@ def take_inventory(
         },
         drawn=tuple(SHORT[split] for split in parts if split not in readable and split != "train"),
         classes=_by_class(parts, names),
-        faults=(*faults, *refused, *_duplicates(parts, looked_up)),
+        faults=(*faults, *untrainable, *_duplicates(parts, looked_up)),
         notices=notices(path, root, by_split),
     )
 

@@ -181,8 +181,8 @@ class ImageRecords:
         if unknown:
             raise InputError(
                 f"unknown {'class' if len(unknown) == 1 else 'classes'} {some_of(unknown)}; "
-                f"known by name are {some_of(class_names, most=20)}. "
-                f"Rename or remove what is unknown."
+                f"known are {some_of(class_names, most=20)}. Classes are matched by name: rename "
+                f"those that are unknown, or leave their images out."
             )
         table = np.array([position.get(name, -1) for name in self.class_names], dtype=np.int64)
         return replace(self, labels=table[self.labels], class_names=tuple(class_names))

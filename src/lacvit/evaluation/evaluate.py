@@ -5,7 +5,6 @@ Shape letters: N images, C classes, D feature dimensions.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lacvit.data.batches import evaluation_batches, hold
+from lacvit.data.decoding import decoding_threads
 from lacvit.data.faults import Fault, drop_unreadable, find_unreadable
 from lacvit.data.folders import split_called
 from lacvit.data.named_sets import names_a_set
@@ -35,7 +35,6 @@ from lacvit.model import Classifier
 from lacvit.run_folder import RunFolder, read_json
 
 BATCH = 256  # images a forward pass
-WORKERS = min(8, os.cpu_count() or 1)  # threads that decode
 
 Array = npt.NDArray[Any]
 
@@ -110,29 +109,6 @@ def _table(probabilities_NC: Array, labels_N: Array) -> dict[str, list[float]]:
     return {name: getattr(bins, name).tolist() for name in columns}
 
 
-def align_labels(
-    labels_N: Array, data_classes: tuple[str, ...], model_classes: tuple[str, ...]
-) -> Array:
-    """Class ids of a data set as the model's, matched by name, never by position.
-
-    Raises:
-        InputError: the data has images of a class that the model does not know.
-    """
-    present = {data_classes[c] for c in np.unique(labels_N)}
-    strangers = sorted(present - set(model_classes))
-    if strangers:
-        raise InputError(
-            f"The model does not know the class{'es' if len(strangers) > 1 else ''} "
-            f"{', '.join(strangers[:5])}. It knows {', '.join(model_classes[:10])}"
-            f"{', ...' if len(model_classes) > 10 else ''}. "
-            f"Classes are matched by name: rename the folders, or leave those images out."
-        )
-    place = {name: index for index, name in enumerate(model_classes)}
-    table = np.array([place.get(name, -1) for name in data_classes], dtype=np.int64)
-    aligned: Array = table[labels_N]
-    return aligned
-
-
 def evaluate(
     classifier: Classifier,
     data: str | Path,
@@ -154,7 +130,8 @@ def evaluate(
         raise InputError(
             f"{data} has no {split} split; it has {', '.join(by_split)}. Choose one with --split."
         )
-    faults, chosen = find_unreadable(by_split[split if split in by_split else "all"], WORKERS)
+    asked = by_split[split if split in by_split else "all"]
+    faults, chosen = find_unreadable(asked, decoding_threads())
     chosen = drop_unreadable(chosen, faults, strict=False)
     said = [
         *notices(data, root, by_split),
@@ -201,9 +178,9 @@ def _trained_on(model: Path | None, place: Path, paths: Sequence[str]) -> list[s
 
 def evaluate_records(classifier: Classifier, records: ImageRecords) -> Evaluation:
     """A classifier's answers on records, whose classes are matched to the model's by name."""
-    labels_N = align_labels(records.labels, records.class_names, classifier.class_names)
+    records = records.relabel(classifier.class_names)
     batches = evaluation_batches(
-        hold(records, workers=WORKERS),
+        hold(records, workers=decoding_threads()),
         classifier.input_spec,
         batch_size=BATCH,
         device=classifier.device,
@@ -212,7 +189,7 @@ def evaluate_records(classifier: Classifier, records: ImageRecords) -> Evaluatio
     return Evaluation(
         class_names=classifier.class_names,
         paths=records.paths,
-        labels_N=labels_N,
+        labels_N=records.labels,
         logits_NC=classifier.logits(features_ND),
         temperature=classifier.temperature,
     )

@@ -18,7 +18,7 @@ import numpy as np
 
 from lacvit import evaluated
 from lacvit.arms import ARMS
-from lacvit.errors import InputError
+from lacvit.errors import InputError, first_line
 from lacvit.evaluated import damaged
 from lacvit.report.record import (
     ClassScore,
@@ -221,12 +221,19 @@ def _features(folder: Path) -> Mapping[str, Floats]:
     return {name: found[name] for name in (*ordered, *sorted(set(found) - set(FEATURES)))}
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise damaged(path, first_line(fault)) from fault
+
+
 def _json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as fault:
+        value = json.loads(_text(path))
+    except json.JSONDecodeError as fault:
         raise damaged(path, str(fault)) from fault
     if not isinstance(value, dict):
         raise damaged(path, f"it holds a JSON {type(value).__name__}, not an object")
@@ -236,7 +243,7 @@ def _json(path: Path) -> dict[str, Any]:
 def _json_lines(path: Path) -> tuple[Mapping[str, object], ...]:
     if not path.is_file():
         return ()
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = _text(path).splitlines()
     rows: list[Mapping[str, object]] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -255,19 +262,15 @@ def _json_lines(path: Path) -> tuple[Mapping[str, object], ...]:
 
 def _toml(path: Path) -> dict[str, object]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        return tomllib.loads(_text(path))
+    except tomllib.TOMLDecodeError as fault:
         raise damaged(path, str(fault)) from fault
 
 
 def _csv(path: Path, columns: tuple[str, ...]) -> Iterable[dict[str, str]]:
     if not path.is_file():
         return
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as fault:
-        raise damaged(path, str(fault)) from fault
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
     missing = [name for name in columns if name not in (reader.fieldnames or ())]
     if missing:
         raise damaged(path, f"it has no column {', '.join(missing)}")

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lacvit.errors import InputError
 from lacvit.report import theme
 from lacvit.report.arm_runs import ArmRun, class_names, read_arms
-from lacvit.report.collect import read_run
 from lacvit.report.comparison_cells import (
     CellView,
     accuracies,
@@ -30,7 +30,7 @@ from lacvit.report.pool import Pool, choose
 from lacvit.report.render import render
 from lacvit.report.thumbnails import Thumbnails, from_data
 from lacvit.report.words import METHODS
-from lacvit.run_folder import read_json, write_bytes
+from lacvit.run_folder import read_object, write_bytes
 
 GALLERY = 16  # images that a change fixed, and as many that it broke
 FEW = 4  # of them, where many pairs would bring all galleries together above the next number
@@ -53,7 +53,12 @@ def write_comparison_report(
     Raises:
         InputError: no comparison there, or a file of it is damaged.
     """
-    figures = read_json(folder / "comparison.json")
+    figures = read_object(folder / "comparison.json")
+    if missing := {"cells", "data", "margin", "methods"} - figures.keys():
+        raise InputError(
+            f"{folder / 'comparison.json'} is none that lacvit compare wrote: it has no "
+            f"{', '.join(sorted(missing))}."
+        )
     held = [cell for cell in figures["cells"] if cell["methods"]]
     names = class_names(folder, held)
     arms = {} if brief else _arms(folder, held, figures["methods"], names)
@@ -157,7 +162,8 @@ def _pictured(
 def _from_first_run(folder: Path, figures: Mapping[str, Any]) -> Thumbnails:
     for cell in figures["cells"]:
         for method in cell["methods"]:
-            data = read_run(folder / method["runs"][0]["folder"]).data
-            if data is not None:
-                return from_data(data.root, data.set_root or None)
+            manifest = folder / method["runs"][0]["folder"] / "data.json"
+            if manifest.exists():
+                data = read_object(manifest)
+                return from_data(str(data.get("root") or ""), data.get("set_root"))
     return from_data(figures["data"])
