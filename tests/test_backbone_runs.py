@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 import lacvit
 from digit_folders import write_digit_folder, write_split_folder
-from lacvit import pipeline, planning, settling
+from lacvit import naming, pipeline, planning, settling
 from lacvit.backbones import auto, load_backbone
 from lacvit.config import RunSettings, make_settings
 from lacvit.errors import InputError
@@ -179,13 +179,13 @@ def test_a_run_is_found_again_though_the_choice_would_be_another(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     settings = make_settings(recipe={"data.path": "some/pets"})
-    asked = planning.request_of(settings)
-    assert planning.earlier_output(settings, asked) is None
+    asked = naming.request_of(settings)
+    assert naming.earlier_output(settings, asked) is None
     begin(Path("runs/pets-default-pico-s0"), asked)
     begin(Path("runs/pets-default-other-s0"), asked | {"contrastive.epochs": 7})
-    assert planning.earlier_output(settings, asked) == Path("runs/pets-default-pico-s0")
+    assert naming.earlier_output(settings, asked) == Path("runs/pets-default-pico-s0")
     named = make_settings(recipe={"data.path": "some/pets", "backbone.spec": "pico"})
-    assert planning.earlier_output(named, asked) == Path("runs/pets-default-pico-s0")
+    assert naming.earlier_output(named, asked) == Path("runs/pets-default-pico-s0")
     assert os.environ["HF_HUB_OFFLINE"] == "1", "tests must ask no network"
 
 

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 import lacvit
 import original_files as files
 from digit_folders import write_digit_folder
-from lacvit import pipeline, planning
+from lacvit import naming, pipeline, planning
 from lacvit.backbones import load_backbone
 from lacvit.config import RunSettings, make_settings
 from lacvit.staging import load_chosen
@@ -118,8 +118,8 @@ def test_resolved_settings_find_the_file_from_any_folder(
     asked = settings_for(digits, f"file:weights/mae.pth{options}", epochs=1)
     resolved = planning.resolve(asked, load_chosen(asked))
     assert resolved.backbone.spec == f"file:{tmp_path / 'weights/mae.pth'}{options}"
-    assert planning.default_output(resolved) == planning.default_output(asked)
-    assert planning.default_output(asked).name == "digits-lacvit-mae-s0"
+    assert naming.default_output(resolved) == naming.default_output(asked)
+    assert naming.default_output(asked).name == "digits-lacvit-mae-s0"
     monkeypatch.chdir("/")
     assert load_chosen(resolved).dim == 24
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 import lacvit
 from digit_folders import write_digit_folder, write_split_folder
-from lacvit import pipeline, planning, settling, staging
+from lacvit import naming, pipeline, planning, settling, staging
 from lacvit.arms import ARMS
 from lacvit.backbones import load_backbone
 from lacvit.config import RunSettings, flatten, make_settings
@@ -345,7 +345,7 @@ def test_max_time_shortens_the_schedule(digits: Path, tmp_path: Path) -> None:
 )
 def test_default_output(changes: dict[str, object], name: str) -> None:
     settings = make_settings(recipe={"data.path": "some/pets", **changes})
-    assert planning.default_output(settings) == Path("runs") / name
+    assert naming.default_output(settings) == Path("runs") / name
 
 
 def test_a_dot_in_a_folders_name_is_part_of_it(tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_a_dot_in_a_folders_name_is_part_of_it(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     data = {"data.path": str(tmp_path / "photos.v1")}
     outputs = [
-        planning.default_output(make_settings(recipe={**data, "backbone.spec": f"run:{folder}"}))
+        naming.default_output(make_settings(recipe={**data, "backbone.spec": f"run:{folder}"}))
         for folder in (tmp_path / "vit.augreg-s0", tmp_path / "vit.augreg-s1")
     ]
     assert [path.name for path in outputs] == [
@@ -368,12 +368,12 @@ def test_an_earlier_run_is_found_whatever_its_data_is_called(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos [1]").mkdir()
     settings = make_settings(recipe={"data.path": "photos [1]", "data.shots": 10})
-    request = planning.request_of(settings)
+    request = naming.request_of(settings)
     folder = RunFolder(Path("runs") / "photos [1]-default-pico-s0")
     folder.path.mkdir(parents=True)
     for earlier, found in (({}, False), ({**request, "data.shots": 5}, False), (request, True)):
         folder.status_file.write_text(json.dumps({"request": earlier}))
-        assert planning.earlier_output(settings, request) == (folder.path if found else None)
+        assert naming.earlier_output(settings, request) == (folder.path if found else None)
 
 
 def test_an_earlier_run_is_found_from_home(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lacvit import planning, regime, settling
+from lacvit import naming, planning, regime, settling
 from lacvit.backbones import Backbone, load_backbone
 from lacvit.config import make_settings
 from lacvit.regime import pretraining_of
@@ -148,7 +148,7 @@ def test_a_method_that_was_named_is_left_as_published() -> None:
 )
 def test_what_other_methods_do_anyway_is_a_request_of_its_own(key: str, value: object) -> None:
     """Otherwise the command that asks for it would be given the run of the one that does not."""
-    plain, asked = (planning.request_of(make_settings(flags=flags)) for flags in ({}, {key: value}))
+    plain, asked = (naming.request_of(make_settings(flags=flags)) for flags in ({}, {key: value}))
     assert plain != asked
     named = make_settings(flags={"method": "lacvit"})
     resolved = planning.resolve(named, load_backbone("pico"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lacvit import planning
+from lacvit import naming
 from lacvit.config import make_settings
 from lacvit.errors import InputError
 from lacvit.requests import differences
@@ -278,12 +278,12 @@ def test_a_place_may_be_spelt_in_any_way(
 def test_a_setting_that_only_one_of_two_requests_has_tells_them_apart(
     key: str, value: object
 ) -> None:
-    plain = planning.request_of(make_settings(recipe={"data.path": "photos"}))
-    other = planning.request_of(make_settings(recipe={"data.path": "photos", key: value}))
-    told = differences(other, plain, planning.DEFAULTS)
-    assert told == f"{key} is {value!r} there, {planning.DEFAULTS[key]!r} here"
-    assert differences(plain, other, planning.DEFAULTS)
-    assert not differences(other, other, planning.DEFAULTS)
+    plain = naming.request_of(make_settings(recipe={"data.path": "photos"}))
+    other = naming.request_of(make_settings(recipe={"data.path": "photos", key: value}))
+    told = differences(other, plain, naming.DEFAULTS)
+    assert told == f"{key} is {value!r} there, {naming.DEFAULTS[key]!r} here"
+    assert differences(plain, other, naming.DEFAULTS)
+    assert not differences(other, other, naming.DEFAULTS)
 
 
 def test_a_setting_that_is_no_more_is_let_pass(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lacvit import comparison, pipeline, planning
+from lacvit import comparison, naming, pipeline
 from lacvit.arms import COMPARED
 from lacvit.config import OF_ONE_RUN, RunSettings, flatten, make_settings, read_recipe
 from lacvit.evaluation import evaluate as measuring
@@ -98,7 +98,7 @@ def compare(
     """
     given = {key: value for key, value in _given(settings).items() if key not in OF_ONE_RUN}
     request = comparison.Request(
-        output=Path(output or Path("comparisons") / planning.name_of(data)),
+        output=Path(output or Path("comparisons") / naming.name_of(data)),
         methods=tuple(methods or COMPARED),
         backbones=tuple(backbones or ("auto",)),
         shots=tuple(shots or (None,)),

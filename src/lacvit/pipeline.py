@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lacvit import planning
+from lacvit import naming, planning
 from lacvit.config import RunSettings, all_keys, flatten, make_settings
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits, split_manifest
@@ -71,14 +71,14 @@ def train(
     started = time.monotonic()
     main = rank_of(group) == 0
     progress = progress if main and progress is not None else Silence()
-    asked = planning.request_of(settings)
-    output = from_main(lambda: request.output or planning.earlier_output(settings, asked), group)
+    asked = naming.request_of(settings)
+    output = from_main(lambda: request.output or naming.earlier_output(settings, asked), group)
     splits = None
     if output is None:  # its name waits for the backbone, which `auto` chooses for the images
         splits = together(partial(shared.splits, settings, progress), group)
         settings = from_main(partial(settle_backbone, settings, splits, progress), group)
-        output = planning.default_output(settings)
-    look = partial(inspect, output, asked, planning.DEFAULTS, overwrite=request.overwrite)
+        output = naming.default_output(settings)
+    look = partial(inspect, output, asked, naming.DEFAULTS, overwrite=request.overwrite)
     state = from_main(look, group)
     if state == "finished":
         return from_main(partial(_finished, output, request, progress), group)
@@ -190,13 +190,13 @@ def plan(settings: RunSettings, request: Request, progress: Progress) -> list[st
     Raises:
         InputError: as :func:`train`.
     """
-    asked = planning.request_of(settings)
-    output = request.output or planning.earlier_output(settings, asked)
+    asked = naming.request_of(settings)
+    output = request.output or naming.earlier_output(settings, asked)
     if output is not None:
-        inspect(output, asked, planning.DEFAULTS, overwrite=request.overwrite)
+        inspect(output, asked, naming.DEFAULTS, overwrite=request.overwrite)
     splits = read_splits(settings, progress)
     settings = settle_backbone(settings, splits, progress)
-    output = output or planning.default_output(settings)
+    output = output or naming.default_output(settings)
     backbone = load_chosen(settings)
     settings = settle(settings, backbone, splits, request.max_seconds, progress)
     said = _notices(settings, splits, asked)

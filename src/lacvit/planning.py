@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import platform
-import re
 import shlex
 import sys
 from functools import partial
@@ -15,15 +13,14 @@ from typing import TypeVar
 
 import torch
 
-from lacvit.arms import DEFAULT_ARM, find_arm
+from lacvit.arms import find_arm
 from lacvit.backbones import Backbone, auto, pico
-from lacvit.config import ContrastSettings, DataSettings, OptimizerSettings, RunSettings, flatten
+from lacvit.config import ContrastSettings, DataSettings, OptimizerSettings, RunSettings
 from lacvit.data.decoding import decoding_threads
 from lacvit.data.named_sets import names_a_set
 from lacvit.devices import accelerator_gigabytes, find_device
 from lacvit.errors import InputError
 from lacvit.features import Crops
-from lacvit.requests import differences
 from lacvit.run_folder import RunFolder, write_json, write_toml
 from lacvit.training.adapters import load_peft
 from lacvit.training.head import EXACT_ITERATIONS, SGD_EPOCHS
@@ -31,11 +28,6 @@ from lacvit.training.optim import automatic_learning_rate
 
 EPOCHS = 100  # of both views, as published
 S = TypeVar("S", bound=OptimizerSettings)
-
-
-def arm_of(settings: RunSettings) -> str:
-    """The arm's name, ``auto`` resolved."""
-    return DEFAULT_ARM if settings.method == "auto" else settings.method
 
 
 def settle_backbone(settings: RunSettings, shorter_side: int) -> tuple[RunSettings, list[str]]:
@@ -46,59 +38,6 @@ def settle_backbone(settings: RunSettings, shorter_side: int) -> tuple[RunSettin
     chosen = settings.backbone.model_copy(update={"spec": choice.spec})
     settled = settings.model_copy(update={"backbone": chosen})
     return settled, [f"Backbone: {choice.spec}, chosen because {choice.reason}."]
-
-
-def earlier_output(settings: RunSettings, request: dict[str, object]) -> Path | None:
-    """The run folder of a command whose backbone is named, or of one given before.
-
-    With ``auto`` the folder's name waits for the choice; a run asked for in the same words is
-    found all the same, even if the choice would be another today.
-    """
-    if settings.backbone.spec != "auto":
-        return default_output(settings)
-    data = name_of(settings.data.path or "data")
-    pattern = f"{glob.escape(data)}-{_called(settings)}-*-s{settings.seed}"
-    for path in sorted(Path("runs").glob(pattern)):
-        folder = RunFolder(path)
-        there = folder.status().get("request") if folder.status_file.exists() else None
-        if there and not differences(there, request, DEFAULTS):
-            return path
-    return None
-
-
-def default_output(settings: RunSettings) -> Path:
-    """``runs/<data>-<method>-<backbone>-s<seed>``: the same command finds its run again."""
-    data, backbone = name_of(settings.data.path or "data"), short_name(settings.backbone.spec)
-    return Path("runs") / f"{data}-{_called(settings)}-{backbone}-s{settings.seed}"
-
-
-def _called(settings: RunSettings) -> str:
-    """The method in a folder's name, which ``auto`` has before the arm is chosen."""
-    return "default" if settings.method == "auto" else settings.method
-
-
-def name_of(path: str | Path) -> str:
-    """What a data set or a model is called where it lies: a folder whole, a file without ending."""
-    place = Path(path).expanduser().resolve()
-    return place.name if place.is_dir() else place.stem
-
-
-def short_name(spec: str) -> str:
-    """A backbone's spec as part of a folder's name: of a file or folder its last part."""
-    source, _, name = spec.partition(":")
-    place = Path(name.partition("?")[0]).expanduser()
-    short = name_of(place) if source in ("file", "run") or place.is_absolute() else spec
-    return re.sub(r"[^\w.-]+", "-", short)
-
-
-def request_of(settings: RunSettings) -> dict[str, object]:
-    """What was asked for, as dotted settings without those that have no value, as JSON has them."""
-    dumped = flatten(settings.model_dump(mode="json"))
-    return {key: value for key, value in dumped.items() if value is not None}
-
-
-# Every setting; None where it has no value.
-DEFAULTS = flatten(RunSettings().model_dump(mode="json"))
 
 
 def crops_of(settings: RunSettings) -> Crops | None:
@@ -124,7 +63,7 @@ def resolve(settings: RunSettings, backbone: Backbone) -> RunSettings:
         )
     if settings.backbone.trainable == "lora":
         load_peft()  # refused before anything is written
-    arm = arm_of(settings)
+    arm = settings.method
     dropped = {"contrastive", "joint"} & set(find_arm(arm).stages) or (
         find_arm(arm).trains_encoder and find_arm(arm).stages[-1] == "head"
     )

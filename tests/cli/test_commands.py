@@ -314,11 +314,12 @@ def test_the_settings_of_a_run_are_a_recipe_of_compare(
     assert exit_code(argv) == 0
     shown = capsys.readouterr()
     assert "2 runs: 0 done, 2 to do" in shown.out
-    assert "method, seed, backbone.spec, data.shots. --methods" in shown.err
+    assert "by flags here: method (--methods), seed (--seeds), backbone.spec (--b" in shown.err
     recipe.write_text("[joint]\nepochs = 25\n")  # as the settings of a run that trained
-    assert exit_code(argv) == 2
-    assert "joint.epochs is set (the settings of a run have it)" in capsys.readouterr().err
-    recipe.write_text('[joint]\nepochs = "auto"\n')
+    assert exit_code(argv) == 0
+    assert "and said by flags here: joint.epochs (--epochs)." in capsys.readouterr().err
+    assert exit_code([*argv, "--set", "joint.epochs=25", "--methods", "knn,joint"]) == 2
+    assert "joint.epochs is set, and --budget equal-images decides" in capsys.readouterr().err
     assert exit_code([*argv, "--set", "seed=3"]) == 2
     assert "seed differs from run to run here" in capsys.readouterr().err
     assert exit_code([*argv, "--epochs", "5", "--set", "contrastive.epochs=10"]) == 2

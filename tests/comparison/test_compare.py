@@ -15,8 +15,8 @@ from lacvit.comparison.identity import check_same_settings
 from lacvit.comparison.plan import plan_runs
 from lacvit.comparison.tables import as_markdown
 from lacvit.errors import InputError, RunStopped
+from lacvit.naming import request_of
 from lacvit.neighbour_head import NeighbourHead
-from lacvit.planning import request_of
 from lacvit.report import write_comparison_report, write_report
 from lacvit.run_folder import RunFolder, begin
 from set_trees import write_oxford_pets

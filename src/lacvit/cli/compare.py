@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lacvit.arms import ARMS, COMPARED
-from lacvit.config import OF_ONE_RUN, has_effect, parse_assignment, read_recipe
+from lacvit.config import OF_ITS_BUDGET, OF_ONE_RUN, has_effect, parse_assignment, read_recipe
 from lacvit.errors import InputError
 
 
@@ -120,10 +120,11 @@ def compare(
     """
     # A recipe, such as the settings of a run, may name what the comparison decides itself.
     of_all = read_recipe(recipe) if recipe else {}
-    given = {key: value for key, value in of_all.items() if key not in OF_ONE_RUN}
-    if left_out := [key for key in OF_ONE_RUN if key in of_all]:
-        said = f"Left out of {recipe}: {', '.join(left_out)}. --methods, --seeds, --backbones and"
-        print(f"{said} --shots say these here.", file=sys.stderr)
+    decided = {**OF_ONE_RUN, **dict.fromkeys(OF_ITS_BUDGET, "--epochs")}
+    given = {key: value for key, value in of_all.items() if key not in decided}
+    if left_out := [f"{key} ({flag})" for key, flag in decided.items() if key in of_all]:
+        said = f"Left out of {recipe}, and said by flags here: {', '.join(left_out)}."
+        print(said, file=sys.stderr)
     assigned = dict(parse_assignment(text) for text in assign or ())
     flags = {"data.root": root, "contrastive.epochs": epochs}
     _refuse_disagreement(assigned, {**flags, "data.path": data[0] if data else None})
@@ -135,7 +136,7 @@ def compare(
         raise InputError("No images are named: lacvit compare DATA, or data.path in the recipe.")
     folder = output or Path("comparisons")
     from lacvit.comparison import Request
-    from lacvit.planning import name_of
+    from lacvit.naming import name_of
 
     request = Request(
         output=folder if output or len(sets) > 1 else folder / name_of(sets[0]),
@@ -196,6 +197,7 @@ def _run(
     quiet: bool,
     json_logs: bool,
 ) -> None:
+    from lacvit.cli.compared import show_all, tell
     from lacvit.cli.signals import stop_on_signals
     from lacvit.comparison import compare as run_comparison
     from lacvit.comparison import (
@@ -224,9 +226,9 @@ def _run(
     for path, comparison in zip(sets, comparisons, strict=True):
         if len(sets) > 1:
             print(f"\n{path}")
-        _tell(comparison, request, quiet=quiet)
+        tell(comparison, request, quiet=quiet)
     if len(comparisons) > 1:
-        _show_all([comparison.figures for comparison in comparisons])
+        show_all([comparison.figures for comparison in comparisons])
         print(f"\nTable: {table_of(request, sets, 'md')}, .tex and .csv")
     if fail_below is None:
         return
@@ -253,68 +255,3 @@ def _fetch(sets: Sequence[str], given: dict[str, object], request: Any) -> None:
     for path in sets:
         if len(sets) == 1 or names_a_set(path, root):
             fetch(path, root)
-
-
-def _tell(comparison: Any, request: Any, *, quiet: bool) -> None:
-    _show(comparison.figures)
-    # What the progress says where it is not silent.
-    if quiet and (copies := comparison.figures["copies"]):
-        print(f"Test images were seen in training. {copies['words']}")
-    if quiet and (failed := comparison.figures["failed"]):
-        print(f"Left out, because they diverged: {', '.join(one['folder'] for one in failed)}")
-    if "auto" in comparison.figures:
-        print(comparison.figures["auto"]["words"])
-    if "trials" in comparison.figures:
-        print(comparison.figures["trials"]["words"])
-    if request.pick:
-        print(f"Model: {comparison.figures['picked']['words']}")
-        print(f"Use it: lacvit predict {comparison.folder} IMAGE...")
-    print(f"\nReport: {comparison.folder / 'comparison.html'}")
-
-
-def _show_all(figures: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from lacvit.comparison import accuracies
-
-    names, rows = accuracies(figures)
-    table = Table(*names, title="Accuracy@1 in per cent, mean of the seeds", title_justify="left")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
-
-
-def _tested(figures: Any, cell: Any) -> str:
-    times = len(cell["seeds"])
-    if figures["design"] == "folds":
-        return f"{cell['images']:,} images, {times} repeats of {figures['folds']} folds"
-    return f"{cell['images']:,} test images, {times} seed{'' if times == 1 else 's'}"
-
-
-def _show(figures: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    for cell in figures["cells"]:
-        table = Table(
-            "method",
-            "Accuracy@1",
-            "95 % interval",
-            "least to most",
-            title=f"{cell['name']}: {_tested(figures, cell)}",
-            title_justify="left",
-        )
-        for method in cell["methods"]:
-            interval = method["interval"]
-            table.add_row(
-                method["method"],
-                f"{100 * method['accuracy']:.1f} %",
-                "" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}",
-                f"{100 * method['least']:.1f} to {100 * method['most']:.1f}",
-            )
-        console.print(table)
-        for pair in cell["pairs"]:
-            print(pair["words"])
-    print(f"\n{figures['answer']}")

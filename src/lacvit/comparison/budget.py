@@ -20,7 +20,7 @@ from lacvit import pipeline, settling
 from lacvit.arms import find_arm
 from lacvit.comparison.outlook import Outlook
 from lacvit.comparison.plan import Cell, Changes, PlannedRun, Request
-from lacvit.config import RunSettings
+from lacvit.config import OF_ITS_BUDGET, RunSettings
 from lacvit.data.splits import Splits
 from lacvit.errors import InputError
 from lacvit.forecast import in_words
@@ -60,10 +60,10 @@ def check_budget(request: Request, given: Mapping[str, object]) -> None:
     """
     if request.budget not in (EQUAL_IMAGES, EQUAL_TIME):
         raise InputError(f"--budget is {request.budget!r}; give {EQUAL_IMAGES} or {EQUAL_TIME}.")
-    for key in ("cross_entropy.epochs", "joint.epochs"):
+    for key in OF_ITS_BUDGET:
         if given.get(key, "auto") != "auto":
             raise InputError(
-                f"{key} is set (the settings of a run have it), and --budget {request.budget} "
+                f"{key} is set, and --budget {request.budget} "
                 f"decides it for every method. Leave it out: --epochs says how long {REFERENCE} "
                 f"trains, and the others follow."
             )

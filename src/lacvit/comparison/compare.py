@@ -12,15 +12,9 @@ from lacvit.comparison import budget, identity, keep, trial_runs
 from lacvit.comparison.answers import RunAnswers, read_answers
 from lacvit.comparison.begin import AUTO, Work, begin
 from lacvit.comparison.judge import judge
-from lacvit.comparison.outlook import (
-    Kind,
-    describe,
-    failed_runs,
-    has_ended,
-    record_failure,
-    remaining_seconds,
-)
-from lacvit.comparison.plan import PlannedRun, Request, plan_runs
+from lacvit.comparison.outlook import describe, remaining_seconds
+from lacvit.comparison.plan import Changes, PlannedRun, Request, plan_runs
+from lacvit.comparison.state import failed_runs, has_ended, record_failure
 from lacvit.comparison.tables import as_csv, as_latex, as_markdown
 from lacvit.errors import Diverged, InputError, LacvitError, RunStopped
 from lacvit.forecast import in_words
@@ -159,7 +153,7 @@ class _Decided:
 
     budget: Mapping[str, Any] | None
     trials: Mapping[str, Any] | None
-    changes: Mapping[Kind, Mapping[str, object]]
+    changes: Changes
     picked: Mapping[str, Any] | None = None
 
 
@@ -170,7 +164,7 @@ def plan_lines(work: Work) -> list[str]:
     return [*describe(runs, _trials_of(work, {}), work.outlook), *warned]
 
 
-def _trials_of(work: Work, changes: Mapping[Kind, Mapping[str, object]]) -> list[PlannedRun]:
+def _trials_of(work: Work, changes: Changes) -> list[PlannedRun]:
     planned = trial_runs.plan_trials(work.given, work.request, work.outlook, changes)
     return [trial.run for trials in planned.values() for trial in trials]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lacvit import planning
+from lacvit import naming, planning
 from lacvit.comparison.plan import PlannedRun, Request
 from lacvit.config import RunSettings, make_settings
 from lacvit.data.records import ImageRecords, some_of
@@ -170,9 +170,9 @@ def check_same_settings(runs: Sequence[PlannedRun]) -> None:
             continue
         there, here = (
             {key: value for key, value in request.items() if key not in PLACES}
-            for request in (folder.status().get("request", {}), planning.request_of(run.settings))
+            for request in (folder.status().get("request", {}), naming.request_of(run.settings))
         )
-        if differing := differences(there, here, planning.DEFAULTS):
+        if differing := differences(there, here, naming.DEFAULTS):
             raise InputError(
                 f"{run.folder} was run otherwise: {differing}. Runs compare only "
                 f"with the same settings: choose a new folder with --output."
@@ -220,7 +220,7 @@ def follow_data(runs: Sequence[PlannedRun]) -> None:
         if not folder.environment.exists():
             continue  # nothing to go on with
         status = folder.status()
-        asked = planning.request_of(run.settings)
+        asked = naming.request_of(run.settings)
         places = {key: asked[key] for key in PLACES if key in asked}
         if places == {k: status["request"][k] for k in PLACES if k in status["request"]}:
             continue

@@ -16,8 +16,8 @@ from lacvit.backbones.saved_models import CARD
 from lacvit.comparison import identity
 from lacvit.comparison.answers import RunAnswers
 from lacvit.comparison.folds import out_of_fold
-from lacvit.comparison.outlook import record_failure
-from lacvit.comparison.plan import PlannedRun, Request, folder_name
+from lacvit.comparison.plan import PlannedRun, Request, folder_name, kind_of
+from lacvit.comparison.state import record_failure
 from lacvit.config import HeadSettings
 from lacvit.errors import Diverged, InputError
 from lacvit.run_folder import RunFolder, read_json, write_json, write_text
@@ -92,7 +92,7 @@ def keep(request: Request, ended: Ended, shared: Shared, progress: Progress) -> 
     folder = run.folder
     if request.folds:
         folder = _train_on_all(request, run, shared, progress)
-        found = [answers for other, answers in ended if _kind(other) == _kind(run)]
+        found = [answers for other, answers in ended if kind_of(other) == kind_of(run)]
         why += f". {_again(run)} {out_of_fold(found, request.folds)}"
     else:
         why += f"; this is its run of the highest validation accuracy, seed {run.seed}"
@@ -147,10 +147,6 @@ def _sees_all(run: PlannedRun) -> bool:
     """Whether no image is left that only validates: where the encoder trains, there always is."""
     every = run.cell.shots is None and _head_on_all(run).fit_on == "all"
     return every and not find_arm(run.method).trains_encoder
-
-
-def _kind(run: PlannedRun) -> tuple[object, str]:
-    return run.cell, run.method
 
 
 def _train_on_all(request: Request, run: PlannedRun, shared: Shared, progress: Progress) -> Path:

@@ -10,16 +10,14 @@ import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lacvit import planning, regime, settling
 from lacvit.arms import find_arm
-from lacvit.comparison.plan import Cell, PlannedRun
+from lacvit.comparison.plan import Cell, Kind, PlannedRun, kind_of
+from lacvit.comparison.state import has_ended, status_of, why_failed
 from lacvit.data.splits import Splits
-from lacvit.errors import Diverged
 from lacvit.evaluation.geometry import MOST_TEST, MOST_TRAIN
 from lacvit.forecast import ImageSeconds, in_words, multiply, time_backbone
-from lacvit.run_folder import RunFolder
 from lacvit.shared import Shared
 from lacvit.staging import load_chosen
 from lacvit.training.logs import Progress
@@ -32,8 +30,6 @@ PAGE_SECONDS = 5.0
 # Neighbours of the test images, for `geometry.json`: 7.6 s for two encoders of 192 dimensions,
 # among 5,000 test and 2,000 training images.
 SECONDS_A_PAIR = 1e-7
-
-Kind = tuple[Cell, str]  # runs of one cell and method differ by their seed alone
 
 
 @dataclass(frozen=True)
@@ -88,50 +84,6 @@ def _measuring(run: PlannedRun, splits: Splits) -> float:
     return SECONDS_A_PAIR * encoders * test * (test + train)
 
 
-def kind_of(run: PlannedRun) -> Kind:
-    """Cell and method of a run."""
-    return run.cell, run.method
-
-
-def has_ended(run: PlannedRun) -> bool:
-    """Whether nothing is left to do of it: it is finished, or its training diverged."""
-    return bool(_status(run).get("finished") or why_failed(run))
-
-
-def why_failed(run: PlannedRun) -> str:
-    """What its training diverged with; empty for a run that did not."""
-    return str(_status(run).get("diverged") or "")
-
-
-def failed_runs(runs: Sequence[PlannedRun]) -> list[dict[str, object]]:
-    """What `comparison.json` says of the runs that diverged."""
-    return [
-        {
-            "cell": run.cell.name,
-            "method": run.method,
-            "seed": run.seed,
-            **({} if run.fold is None else {"fold": run.fold}),
-            "folder": f"runs/{run.folder.name}",
-            "reason": reason,
-        }
-        for run in runs
-        if (reason := why_failed(run))
-    ]
-
-
-def record_failure(run: PlannedRun, error: Diverged) -> str:
-    """Keep in its folder why a run has no answers, so that it is not tried again; the reason."""
-    # What follows the first sentence is advice for `lacvit train`, by flags that it alone has.
-    reason = str(error).partition(". ")[0].removesuffix(".") + "."
-    RunFolder(run.folder).update_status(diverged=reason)
-    return reason
-
-
-def _status(run: PlannedRun) -> Mapping[str, Any]:
-    folder = RunFolder(run.folder)
-    return folder.status() if folder.status_file.exists() else {}
-
-
 def expected_seconds(runs: Iterable[PlannedRun], outlook: Outlook) -> dict[Kind, float]:
     """Of one run of each kind: what those that ended took, else what timed steps say.
 
@@ -139,7 +91,7 @@ def expected_seconds(runs: Iterable[PlannedRun], outlook: Outlook) -> dict[Kind,
     """
     taken: dict[Kind, list[float]] = {}
     for run in runs:
-        status = _status(run)
+        status = status_of(run)
         if status.get("finished") and status.get("seconds"):
             taken.setdefault(kind_of(run), []).append(float(status["seconds"]))
     own = {kind: statistics.median(found) for kind, found in taken.items()}

@@ -8,9 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from lacvit.arms import COMPARED, find_arm
-from lacvit.config import RunSettings, make_settings
+from lacvit.config import OF_ONE_RUN, RunSettings, make_settings
 from lacvit.errors import InputError
-from lacvit.planning import short_name
+from lacvit.naming import short_name
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,9 @@ class Cell:
         return self.backbone + ("" if self.shots is None else f", {self.shots} a class")
 
 
-# Dotted settings that differ from one cell and method to another.
-Changes = Mapping[tuple[Cell, str], Mapping[str, object]]
+Kind = tuple[Cell, str]  # runs of one cell and method differ by their seed alone
+# Dotted settings that differ from one kind to another.
+Changes = Mapping[Kind, Mapping[str, object]]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ class PlannedRun:
     settings: RunSettings
     folder: Path
     fold: int | None = None  # of the seed's partition into folds
+
+
+def kind_of(run: PlannedRun) -> Kind:
+    """Cell and method of a run."""
+    return run.cell, run.method
 
 
 def plan_runs(
@@ -150,14 +156,7 @@ def check_request(given: Mapping[str, object], request: Request) -> None:
         )
     if request.seeds < 1:
         raise InputError(f"--seeds is {request.seeds}; give at least 1, better 5.")
-    for key, flag in (
-        ("method", "--methods"),
-        ("seed", "--seeds"),
-        ("backbone.spec", "--backbones"),
-        ("data.shots", "--shots"),
-        ("data.fold", "--set data.folds=5"),
-        ("data.fold_repeat", "--set data.folds=5 and --seeds"),
-    ):
+    for key, flag in OF_ONE_RUN.items():
         if key in given:
             raise InputError(f"{key} differs from run to run here: give it by {flag}.")
 

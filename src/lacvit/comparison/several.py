@@ -17,7 +17,7 @@ from lacvit.comparison.plan import Request
 from lacvit.comparison.tables import difference_row, latex_row, markdown_table, unfinished
 from lacvit.data.named_sets import names_a_set
 from lacvit.errors import InputError
-from lacvit.planning import name_of
+from lacvit.naming import name_of
 from lacvit.run_folder import write_text
 from lacvit.training.logs import Progress, Silence
 

@@ -9,8 +9,17 @@ from typing import Any
 
 from lacvit import pipeline
 from lacvit.arms import find_arm
-from lacvit.comparison.outlook import Kind, Outlook, has_ended, record_failure
-from lacvit.comparison.plan import Cell, Changes, PlannedRun, Request, folder_name, settings_of
+from lacvit.comparison.outlook import Outlook
+from lacvit.comparison.plan import (
+    Cell,
+    Changes,
+    Kind,
+    PlannedRun,
+    Request,
+    folder_name,
+    settings_of,
+)
+from lacvit.comparison.state import has_ended, record_failure
 from lacvit.comparison.trials import TRIAL_SEED, Candidate, as_settings, best_of, candidates
 from lacvit.errors import Diverged, InputError
 from lacvit.run_folder import RunFolder, read_json

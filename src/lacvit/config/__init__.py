@@ -22,6 +22,7 @@ from lacvit.config.settings import (
     ViewSettings,
 )
 from lacvit.config.sources import (
+    OF_ITS_BUDGET,
     OF_ONE_RUN,
     all_keys,
     default_of,
@@ -34,6 +35,7 @@ from lacvit.config.sources import (
 )
 
 __all__ = [
+    "OF_ITS_BUDGET",
     "OF_ONE_RUN",
     "BackboneSettings",
     "ContrastSettings",

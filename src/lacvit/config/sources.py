@@ -14,8 +14,17 @@ from lacvit.arms import AUTOMATIC, DEFAULT_ARM, PUBLISHED_ARM, Arm, automatic_ar
 from lacvit.config.settings import RunSettings
 from lacvit.errors import InputError
 
-# What differs from run to run of a comparison, and no recipe of all its runs can say.
-OF_ONE_RUN = ("method", "seed", "backbone.spec", "data.shots", "data.fold", "data.fold_repeat")
+# What differs from run to run of a comparison, and what says it there.
+OF_ONE_RUN = {
+    "method": "--methods",
+    "seed": "--seeds",
+    "backbone.spec": "--backbones",
+    "data.shots": "--shots",
+    "data.fold": "--set data.folds=5",
+    "data.fold_repeat": "--set data.folds=5 and --seeds",
+}
+# Epochs that the budget of a comparison decides for every method, by lacvit's.
+OF_ITS_BUDGET = ("cross_entropy.epochs", "joint.epochs")
 STAGE_SECTIONS = ("contrastive", "cross_entropy", "joint", "head")
 # What nothing reads where the backbone is left as it is.
 OF_ITS_TRAINING = (
