@@ -34,13 +34,9 @@ def write_run(
     if only is not None:
         names, paths = [names[i] for i in only], [paths[i] for i in only]
         correct = correct[only]
-    table = pa.table(
-        {
-            "path": paths,
-            "label": names,
-            "prediction": [n if c else other[n] for n, c in zip(names, correct, strict=True)],
-        }
-    )
+    said = [n if c else other[n] for n, c in zip(names, correct, strict=True)]
+    sure = [[0.9 if name == best else 0.1 for name in sorted(other)] for best in said]
+    table = pa.table({"path": paths, "label": names, "prediction": said, "probabilities": sure})
     folder.mkdir(parents=True, exist_ok=True)
     run.evaluation.mkdir(exist_ok=True)
     order = np.random.default_rng(len(folder.name)).permutation(len(paths))

@@ -34,7 +34,7 @@ class StageForecast:
 
     name: str
     epochs: int
-    steps: int
+    steps: int  # none where a head is solved at once
     seconds: float
 
 
@@ -99,10 +99,11 @@ def multiply(
     for name in find_arm(settings.method).stages:
         if name == "head":
             live = settings.head.solver == "sgd" and settings.head.features == "live"
-            epochs = int(settings.head.epochs) if settings.head.solver == "sgd" else 1
+            sgd = settings.head.solver == "sgd"
+            epochs = int(settings.head.epochs) if sgd else 1
             fitted = epochs * seconds.reading if live else reading
             cost = n_encoded * fitted + n_validation * reading
-            steps = epochs * math.ceil(n_train / settings.head.batch_size)
+            steps = epochs * math.ceil(n_train / settings.head.batch_size) if sgd else 0
         else:
             stage = getattr(settings, name)
             views = 1 if name == "cross_entropy" else settings.views.count
@@ -203,10 +204,8 @@ def describe(plan: Forecast) -> list[str]:
     """The plan in words, a line each."""
     lines = [f"Parameters: {plan.parameters:,} in the backbone, {plan.trained:,} of them trained"]
     for stage in plan.stages:
-        lines.append(
-            f"Stage {stage.name}: {stage.epochs} epochs, {stage.steps} steps, "
-            f"about {in_words(stage.seconds)}"
-        )
+        work = f"{stage.epochs} epochs, {stage.steps} steps" if stage.steps else "solved at once"
+        lines.append(f"Stage {stage.name}: {work}, about {in_words(stage.seconds)}")
     if plan.processes > 1:
         lines.append(f"Processes: {plan.processes}, each with its share of every batch")
     if plan.memory_bytes is not None:

@@ -21,7 +21,7 @@ from lacvit.evaluation.files import write_evaluation, write_features
 from lacvit.evaluation.geometry import Embedding, chosen_rows, measure_embeddings
 from lacvit.evaluation.held_out import SeenAndUnseen, measure_held_out
 from lacvit.metrics.calibration import chosen_temperature
-from lacvit.metrics.geometry import LinearHead
+from lacvit.metrics.collapse import LinearHead
 from lacvit.model import Classifier
 from lacvit.model_card import model_card
 from lacvit.neighbour_head import NeighbourHead

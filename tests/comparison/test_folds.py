@@ -61,30 +61,28 @@ def test_the_data_decides_unless_the_user_does(
 def test_a_tiny_folder_is_told_why_and_how_to_decline(tmp_path: Path) -> None:
     data = {"data.path": str(write_digit_folder(tmp_path / "tiny", per_class=8))}
     progress, request = Messages(), Request(output=tmp_path / "out", seeds=3)
-    assert settle_folds(data, request, progress).folds == 5
+    assert settle_folds(data, request, {}, progress).folds == 5
     (said,) = progress.said
     assert "the smallest class has 8 images, of which 2 would test: 5 folds instead" in said
     assert "3 repeats. --set data.folds=1 keeps one split." in said
-    declined = settle_folds({**data, "data.folds": 1}, request, progress)
+    declined = settle_folds({**data, "data.folds": 1}, request, {}, progress)
     assert declined.folds is None
     with pytest.raises(InputError, match=r"data\.test_fraction is 0, which leaves no image to"):
-        settle_folds({**data, "data.folds": 1, "data.test_fraction": 0.0}, request, progress)
+        settle_folds({**data, "data.folds": 1, "data.test_fraction": 0.0}, request, {}, progress)
     own = write_split_folder(tmp_path / "own", {"train": 3, "test": 2})
-    assert settle_folds({"data.path": str(own)}, request, progress).folds is None
+    assert settle_folds({"data.path": str(own)}, request, {}, progress).folds is None
 
 
 def test_a_comparison_keeps_the_design_that_it_began_with(tmp_path: Path) -> None:
     data = {"data.path": str(write_digit_folder(tmp_path / "tiny", per_class=8))}
-    for name, known in (("folds", {"folds": 3}), ("split", {})):
-        output = tmp_path / name
-        output.mkdir()
-        (output / "comparison.json").write_text(json.dumps(known))
-        request, began = Request(output=output), known.get("folds")
-        assert settle_folds(data, request, Silence()).folds == began
+    request = Request(output=tmp_path / "out")
+    for began in (3, None):
+        earlier = {"design": "folds" if began else "seeds", "folds": began}
+        assert settle_folds(data, request, earlier, Silence()).folds == began
         same = {**data, "data.folds": began or 1}
-        assert settle_folds(same, request, Silence()).folds == began
+        assert settle_folds(same, request, earlier, Silence()).folds == began
         with pytest.raises(InputError, match=r"began with .*, and data\.folds is 4\. Leave it out"):
-            settle_folds({**data, "data.folds": 4}, request, Silence())
+            settle_folds({**data, "data.folds": 4}, request, earlier, Silence())
 
 
 def test_every_fold_of_every_repeat_is_planned_before_the_next(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from lacvit.evaluation import geometry as module
 from lacvit.evaluation.geometry import Embedding, measure_embeddings
-from lacvit.metrics.geometry import LinearHead, geometry
+from lacvit.metrics.collapse import LinearHead
+from lacvit.metrics.geometry import geometry
 from lacvit.metrics.quality import quality
 
 CLASSES, DIMENSIONS = 4, 12

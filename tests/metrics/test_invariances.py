@@ -60,7 +60,7 @@ MEASURES = {
 BY_NEIGHBOURS = {
     "hubness": lambda x: values(hubness.hubness(x, k=2)),
     "retrieval": lambda x: values(retrieval(x, labels_of(x))),
-    "nearest_rows": lambda x: nearest_rows(x, k=2).cosine_NK.sum(),
+    "nearest_rows": lambda x: nearest_rows(x, x[:9], k=2).cosine_NK.sum(),
 }
 OFF_CENTRE = [
     "mean_cosine centred", "effective_rank", "participation_ratio", "iso_score", "iso_score within",

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from lacvit.errors import InputError
 from lacvit.metrics import neighbours
-from lacvit.metrics.neighbours import knn_accuracies, knn_accuracy, knn_predict, nearest_rows
+from lacvit.metrics._passes import unit_rows
+from lacvit.metrics.neighbours import (
+    knn_accuracies,
+    knn_accuracy,
+    knn_predict,
+    largest_products,
+    nearest_rows,
+)
 
 
 def dense_prediction(train, train_labels, queries, k, temperature):
@@ -67,13 +74,15 @@ def test_nearest_rows_equal_the_full_matrix(k, tile, own, order, monkeypatch):
     if own:
         np.fill_diagonal(cosines, -np.inf)
     rows = np.argsort(-cosines, axis=1)[:, : min(k, 40 - own)]
-    found = nearest_rows(train, None if own else queries, k=k)
+    gallery, asked = unit_rows(train), unit_rows(queries)
+    found = largest_products(gallery, asked, rows.shape[1], own=own)
     np.testing.assert_array_equal(found.row_NK, rows)
     np.testing.assert_allclose(found.cosine_NK, np.take_along_axis(cosines, rows, axis=1))
 
 
 def test_copies_are_neighbours_of_each_other_and_not_of_themselves():
-    found = nearest_rows(np.ones((5, 3), dtype=np.float32), k=4)
+    same = np.ones((5, 3), dtype=np.float32)
+    found = largest_products(same, same, 4, own=True)
     np.testing.assert_array_equal(
         np.sort(found.row_NK, axis=1), [np.delete(np.arange(5), i) for i in range(5)]
     )
@@ -141,8 +150,8 @@ ROWS, NUMBERS = np.ones((4, 3)), np.arange(4)
         (lambda: knn_predict(ROWS, NUMBERS, NUMBERS), r"features have shape \(4,\)"),
         (lambda: knn_predict(ROWS, NUMBERS, ROWS.astype(int)), "features are int64"),
         (lambda: knn_accuracy(ROWS, NUMBERS, ROWS, NUMBERS[:2]), r"labels of shape \(2,\)"),
-        (lambda: nearest_rows(ROWS, k=0), "k is 0; expected k >= 1"),
-        (lambda: nearest_rows(ROWS[:1], k=1), "1 training rows; expected at least two"),
+        (lambda: nearest_rows(ROWS, ROWS, k=0), "k is 0; expected k >= 1"),
+        (lambda: nearest_rows(ROWS[:0], ROWS, k=1), "0 training rows; expected at least one"),
     ],
 )
 def test_faults_are_named(call, message):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
 
 # How tokens become one feature: the class token (with a distillation token: their mean), the mean
@@ -27,6 +28,19 @@ class Origin(BaseModel):
     format: str = Field(description="how the weights were stored")
     evidence: str | None = Field(None, description="what in the file decided its format")
     sha256: str | None = Field(None, description="of the file of weights, where there is one")
+
+
+def refuse_rest(what: str, patch: int, size: int) -> None:
+    """Refuses a size that patches do not fill.
+
+    Raises:
+        InputError: with the nearest size that they do.
+    """
+    if size % patch:
+        raise InputError(
+            f"{what} cuts images into patches of {patch} pixels, of which {size} is no multiple. "
+            f"Use --image-size {max(1, round(size / patch)) * patch}."
+        )
 
 
 class Architecture(BaseModel):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from timm.data import constants
 from torch import Tensor
 
 from lacvit.backbones import positions
@@ -18,8 +19,8 @@ from lacvit.backbones.backbone import Pool
 from lacvit.backbones.checkpoint_files import CheckpointFile
 from lacvit.input_spec import RGB
 
-IMAGENET: tuple[RGB, RGB] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-HALF: tuple[RGB, RGB] = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+IMAGENET: tuple[RGB, RGB] = (constants.IMAGENET_DEFAULT_MEAN, constants.IMAGENET_DEFAULT_STD)
+HALF: tuple[RGB, RGB] = (constants.IMAGENET_INCEPTION_MEAN, constants.IMAGENET_INCEPTION_STD)
 SHARED = "rel_pos_bias.relative_position_bias_table"
 TABLE = "blocks.#.attn.relative_position_bias_table"
 FIRST_TABLE = TABLE.replace("#", "0")

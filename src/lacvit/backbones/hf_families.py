@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN as MEAN
+from timm.data.constants import IMAGENET_DEFAULT_STD as STD
+from timm.data.constants import IMAGENET_INCEPTION_MEAN, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from torch import Tensor, nn
 
 from lacvit.backbones.backbone import Pool
 from lacvit.errors import InputError, first_line
 from lacvit.input_spec import RGB, Fit, Interpolation
 
-HALF: RGB = (0.5, 0.5, 0.5)
-IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
-IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
-CLIP_MEAN: RGB = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD: RGB = (0.26862954, 0.26130258, 0.27577711)
+HALF = IMAGENET_INCEPTION_MEAN  # and as much of a deviation
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,9 @@ class Family:
 
 
 SQUASHED = Preparation(HALF, HALF, "bilinear")
-CROPPED = Preparation(IMAGENET_MEAN, IMAGENET_STD, fit="crop", crop_fraction=224 / 256)
-IMAGENET = Preparation(IMAGENET_MEAN, IMAGENET_STD)
-CLIP = Preparation(CLIP_MEAN, CLIP_STD, fit="crop")
+CROPPED = Preparation(MEAN, STD, fit="crop", crop_fraction=224 / 256)
+WHOLE = Preparation(MEAN, STD)
+CLIP = Preparation(OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, fit="crop")
 
 # transformers' model_type -> family. With BEiT and data2vec the mean is taken before the norm,
 # which stands in the pooler; MAE's is the encoder's own. Pools: Dosovitskiy et al. 2021 (cls),
@@ -70,13 +69,13 @@ FAMILIES: dict[str, Family] = {
         fresh=r"pooler\.layernorm\..*",
     ),
     "data2vec-vision": Family(
-        "mean", IMAGENET, "encoder.layer", pooler=True, norm="pooler.layernorm",
+        "mean", WHOLE, "encoder.layer", pooler=True, norm="pooler.layernorm",
         fresh=r"pooler\.layernorm\..*",
     ),
     "dinov2": Family("cls", CROPPED, "encoder.layer", resizes=False),
     "dinov2_with_registers": Family("cls", CROPPED, "encoder.layer", resizes=False),
     "dinov3_vit": Family(
-        "cls", Preparation(IMAGENET_MEAN, IMAGENET_STD, "bilinear"), "model.layer", ("norm",),
+        "cls", Preparation(MEAN, STD, "bilinear"), "model.layer", ("norm",),
         resizes=False,
     ),
     "clip_vision_model": Family(
@@ -92,12 +91,12 @@ FAMILIES: dict[str, Family] = {
         "attention", Preparation(HALF, HALF), "encoder.layers", ("post_layernorm", "head"),
         special=0,
     ),
-    "swinv2": Family("mean", IMAGENET, "encoder.layers", special=0, pooler=False),
-    "swin": Family("mean", IMAGENET, "encoder.layers", special=0, pooler=False),
+    "swinv2": Family("mean", WHOLE, "encoder.layers", special=0, pooler=False),
+    "swin": Family("mean", WHOLE, "encoder.layers", special=0, pooler=False),
     "vit_mae": Family("mean", CROPPED),
     "vit_msn": Family("cls", CROPPED),
-    "ijepa": Family("mean", IMAGENET, special=0, pooler=False),
-    "yolos": Family("mean", IMAGENET, "encoder.layer", resizes=False, pooler=False),
+    "ijepa": Family("mean", WHOLE, special=0, pooler=False),
+    "yolos": Family("mean", WHOLE, "encoder.layer", resizes=False, pooler=False),
 }  # fmt: skip
 
 # Models of image and text -> the family of their image tower.
@@ -182,7 +181,7 @@ def _discover(model_type: str, network: nn.Module, config: Any) -> Family:
     averaged = extra == registers or getattr(config, "use_mean_pooling", False)
     return Family(
         pool="mean" if averaged else "cls",
-        preparation=IMAGENET,
+        preparation=WHOLE,
         blocks=lists[0],
         final=tuple(following[following.index(top) + 1 :]),
         special=extra - registers,

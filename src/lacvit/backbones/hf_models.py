@@ -14,7 +14,7 @@ import transformers
 from torch import Tensor, nn
 
 from lacvit.backbones import hub
-from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
+from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool, refuse_rest
 from lacvit.backbones.checkpoint_files import read_checkpoint
 from lacvit.backbones.hf_families import (
     TOWERS,
@@ -129,12 +129,8 @@ def load(name: str, *, image_size: int | None, pool: Pool | None) -> Backbone:
     check_complete(found, family, tower, tensors, spec)
     patch, native = side_of(config.patch_size), side_of(config.image_size)
     input_spec = input_spec_of(folder, family, native, image_size)
-    if input_spec.size % patch and input_spec.size != native:  # its own may leave a rest
-        nearest = max(1, round(input_spec.size / patch)) * patch
-        raise InputError(
-            f"{spec} cuts images into patches of {patch} pixels, of which {input_spec.size} is no "
-            f"multiple. Use --image-size {nearest}."
-        )
+    if input_spec.size != native:  # its own may leave a rest
+        refuse_rest(spec, patch, input_spec.size)
     architecture = Architecture(
         source="hf", name=model_type, arguments={"config": arguments, "pool": pool}
     )

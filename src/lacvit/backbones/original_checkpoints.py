@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lacvit.backbones import timm_models
-from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
+from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool, refuse_rest
 from lacvit.backbones.checkpoint_files import CheckpointFile, read_checkpoint
 from lacvit.backbones.formats import FIRST_TABLE, FORMATS, HALF, IMAGENET, SHARED, Format, Renamed
 from lacvit.backbones.key_differences import differences, misfit, shapes_of
@@ -80,12 +80,7 @@ def _grid(shape: Shape, image_size: int | None, format_: Format, path: Path) -> 
     """Patches a side at the size asked for."""
     if image_size is None:
         return shape.grid
-    if image_size % shape.patch:
-        nearest = max(1, round(image_size / shape.patch)) * shape.patch
-        raise InputError(
-            f"{path.name} cuts images into patches of {shape.patch} pixels, of which {image_size} "
-            f"is no multiple. Use --image-size {nearest}."
-        )
+    refuse_rest(path.name, shape.patch, image_size)
     grid = image_size // shape.patch
     if format_.network == "beit" and grid != shape.grid < SMALLEST_GRID:
         raise InputError(

@@ -18,7 +18,7 @@ from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from lacvit.backbones import hub
-from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
+from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool, refuse_rest
 from lacvit.backbones.checkpoint_files import CheckpointFile, read_checkpoint
 from lacvit.backbones.key_differences import Shapes, differences, misfit, shapes_of, sizes_of
 from lacvit.backbones.timm_sources import TimmSource, find, fitting, nearest
@@ -193,11 +193,7 @@ def _check_multiple(source: TimmSource, image_size: int) -> None:
         network = timm.create_model(source.name, num_classes=0, **own_size)
     patches = getattr(getattr(network, "patch_embed", None), "patch_size", 1)
     patch: int = patches if isinstance(patches, int) else patches[0]
-    if image_size % patch:
-        raise InputError(
-            f"{source.spec} cuts images into patches of {patch} pixels, of which {image_size} is "
-            f"no multiple. Use --image-size {max(1, round(image_size / patch)) * patch}."
-        )
+    refuse_rest(source.spec, patch, image_size)
 
 
 def licence(name: str) -> str | None:

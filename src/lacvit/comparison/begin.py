@@ -50,7 +50,7 @@ def begin(given: Mapping[str, object], request: Request, progress: Progress) -> 
     fingerprint = identity.fingerprint_of(given, shared, progress)
     identity.check_same(earlier, request, str(given.get("data.path", "")), fingerprint)
     request = _settle(given, request, earlier, shared, progress)
-    request = settle_folds(given, request, progress)
+    request = settle_folds(given, request, earlier, progress)
     trial_runs.check_design(request)
     given = _settle_precision(given, request, earlier, shared, progress)
     copies = identity.find_copies(given, request, shared, progress)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,6 @@ from lacvit.data.splits import fewest_images
 from lacvit.errors import InputError
 from lacvit.metrics.significance import PairedDifference, fold_accuracy_interval, fold_difference
 from lacvit.reading import listed_images
-from lacvit.run_folder import read_json
 from lacvit.training.logs import Progress
 
 FEWEST_TESTED = 20  # test images of a class, below which folds are used
@@ -42,21 +42,22 @@ class Size:
     own_test: bool
 
 
-def settle_folds(given: Mapping[str, object], request: Request, progress: Progress) -> Request:
+def settle_folds(
+    given: Mapping[str, object], request: Request, earlier: Mapping[str, Any], progress: Progress
+) -> Request:
     """The request with the number of folds that the data calls for, and says so.
 
     Few images are: no test split given, and fewer than 20 test images in a class to be had from
-    it. ``data.folds`` decides by hand; 1 is one split. A comparison that goes on keeps the design
-    that it began with.
+    it. ``data.folds`` decides by hand; 1 is one split. A comparison that goes on (``earlier``, its
+    figures) keeps the design that it began with.
 
     Raises:
         InputError: data that cannot be read; no image to test on; other folds set by hand than
             those that the comparison began with.
     """
     data = make_settings(recipe=given).data
-    known = request.output / "comparison.json"
-    if known.exists():
-        return replace(request, folds=_same_folds(read_json(known).get("folds"), data, known))
+    if earlier:
+        return replace(request, folds=_same_folds(earlier.get("folds"), data, request.output))
     size = size_of(data, request.shots)
     folds = choose_folds(data.folds, size)
     if folds is None and data.test_fraction == 0 and not size.own_test:
@@ -74,10 +75,10 @@ def settle_folds(given: Mapping[str, object], request: Request, progress: Progre
     return replace(request, folds=folds)
 
 
-def _same_folds(there: int | None, data: DataSettings, known: Path) -> int | None:
+def _same_folds(there: int | None, data: DataSettings, output: Path) -> int | None:
     if data.folds not in (None, there or 1):
         raise InputError(
-            f"The comparison in {known.parent} began with "
+            f"The comparison in {output} began with "
             f"{f'{there} folds' if there else 'one test split'}, and data.folds is {data.folds}. "
             f"Leave it out to go on, or choose a new folder with --output."
         )

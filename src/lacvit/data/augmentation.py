@@ -20,16 +20,16 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 # torchvision tries ten crops, then takes the largest central one of an allowed ratio.
 _TRIES = 10
+_RATIO = (3 / 4, 4 / 3)  # least and largest width over height, drawn evenly in its logarithm
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """Strengths of a random view; the defaults flip half of the images, and crop no more
-    of a long one than ``crop_ratio`` asks for.
+    of a long one than leaves it three by four.
 
     Attributes:
         crop_scale: least and largest share of the image's area.
-        crop_ratio: least and largest width over height, drawn evenly in its logarithm.
         flip: probability of a mirrored view.
         brightness, contrast, saturation: factors are drawn from 1 - x to 1 + x, not below 0.
         hue: turns are drawn from -x to x, at most 0.5.
@@ -38,7 +38,6 @@ class Augmentation:
     """
 
     crop_scale: tuple[float, float] = (1.0, 1.0)
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
     brightness: float = 0.0
     contrast: float = 0.0
@@ -130,7 +129,7 @@ def _boxes(
     h, w = heights.astype(np.int64)[:, None], widths.astype(np.int64)[:, None]
     low, high = augmentation.crop_scale
     areas = h * w * (low + (high - low) * draws[:, :_TRIES])
-    least, most = np.log(augmentation.crop_ratio)
+    least, most = np.log(_RATIO)
     ratios = np.exp(least + (most - least) * draws[:, _TRIES : 2 * _TRIES])
     tried_w = np.rint(np.sqrt(areas * ratios)).astype(np.int64)
     tried_h = np.rint(np.sqrt(areas / ratios)).astype(np.int64)
@@ -141,14 +140,12 @@ def _boxes(
     top = np.floor(draws[:, -2:-1] * (h - box_h + 1)).astype(np.int64)
     left = np.floor(draws[:, -1:] * (w - box_w + 1)).astype(np.int64)
     drawn = np.concatenate([top, left, box_h, box_w], axis=1)
-    return np.where(fits.any(axis=1)[:, None], drawn, _central_boxes(h, w, augmentation))
+    return np.where(fits.any(axis=1)[:, None], drawn, _central_boxes(h, w))
 
 
-def _central_boxes(
-    h: npt.NDArray[np.int64], w: npt.NDArray[np.int64], augmentation: Augmentation
-) -> npt.NDArray[np.int64]:
+def _central_boxes(h: npt.NDArray[np.int64], w: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """The largest central crop whose ratio is allowed."""
-    least, most = augmentation.crop_ratio
+    least, most = _RATIO
     box_h = np.where(w / h < least, np.rint(w / least).astype(np.int64), h)
     box_w = np.where(w / h > most, np.rint(h * most).astype(np.int64), w)
     return np.concatenate([(h - box_h) // 2, (w - box_w) // 2, box_h, box_w], axis=1)

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from lacvit.devices import threads_for
 from lacvit.errors import InputError
+from lacvit.metrics.collapse import LinearHead
 from lacvit.metrics.estimate import sampled_rows
-from lacvit.metrics.geometry import LinearHead, geometry
+from lacvit.metrics.geometry import geometry
 from lacvit.metrics.quality import quality
 from lacvit.metrics.verdict import TRAINED_BY, isotropy_verdict
 

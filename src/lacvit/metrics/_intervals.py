@@ -25,6 +25,7 @@ Range = tuple[float, float]
 
 LEVEL = 0.95
 POWER = 0.8
+AT_ONCE = 500  # resamples that are held: each has a count for every pattern
 RIGHT_AND_WRONG = (1.0, 0.0)  # the made-up images of an accuracy
 
 
@@ -54,8 +55,11 @@ def bootstrap(
     all_SN = np.concatenate([answers_SN, more_SM], axis=1)
     images = all_SN.shape[1]
     pattern_SP, count_P = np.unique(all_SN, axis=1, return_counts=True)
-    drawn_BP = rng.multinomial(images, count_P / images, size=resamples)
-    by_seed_BS = drawn_BP @ pattern_SP.T / images
+    by_seed_BS = np.empty((resamples, seeds))
+    for start in range(0, resamples, AT_ONCE):
+        block_BS = by_seed_BS[start : start + AT_ONCE]
+        drawn_BP = rng.multinomial(images, count_P / images, size=len(block_BS))
+        block_BS[:] = drawn_BP @ pattern_SP.T / images
     weight_BS = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
     return by_seed_BS.mean(axis=1), (by_seed_BS * weight_BS).sum(axis=1)
 

@@ -24,24 +24,14 @@ from lacvit.metrics.collapse import (
     class_distance_normalised_variance,
     collapse_of,
 )
-from lacvit.metrics.cone import centred_cosine, mean_cosine, partition_isotropy
+from lacvit.metrics.cone import centred_cosine, partition_isotropy
 from lacvit.metrics.dimension import NEIGHBOURS, intrinsic_dimension
 from lacvit.metrics.estimate import Estimate, with_errors
 from lacvit.metrics.hubness import NEIGHBOURS as HUB_NEIGHBOURS
 from lacvit.metrics.hubness import hubness
 from lacvit.metrics.separation import silhouette_of
 from lacvit.metrics.similarity import linear_cka
-from lacvit.metrics.spectrum import effective_rank, iso_score, participation_ratio
 from lacvit.metrics.uniformity import uniformity
-
-__all__ = [
-    "LinearHead",
-    "effective_rank",
-    "geometry",
-    "iso_score",
-    "mean_cosine",
-    "participation_ratio",
-]
 
 Rows = NDArray[np.floating]
 

@@ -30,12 +30,12 @@ class Neighbours(NamedTuple):
     row_NK: NDArray[np.int64]
 
 
-def nearest_rows(train_features_TD: Rows, features_ND: Rows | None = None, *, k: int) -> Neighbours:
-    """The k rows of the largest cosine, exactly; ``features_ND=None`` asks for the rows' own.
+def nearest_rows(train_features_TD: Rows, features_ND: Rows, *, k: int) -> Neighbours:
+    """The k training rows of the largest cosine to each row, exactly.
 
-    A row is then no neighbour of itself. Cosines are made tile by tile (25 MB at a time), in
-    float32, or float64 if either side is: time O(T N D), memory O((T + N) D + N k). Which of
-    several equally near rows takes the k-th place is not specified, but repeatable.
+    Cosines are made tile by tile (25 MB at a time), in float32, or float64 if either side is: time
+    O(T N D), memory O((T + N) D + N k). Which of several equally near rows takes the k-th place is
+    not specified, but repeatable.
 
     Args:
         train_features_TD: any floating dtype, no zero row; scale does not matter.
@@ -43,25 +43,21 @@ def nearest_rows(train_features_TD: Rows, features_ND: Rows | None = None, *, k:
         k: neighbours; more than there are means all.
 
     Raises:
-        InputError: dimensions that differ, no training row (two, if the rows are asked for
-            their own neighbours), a zero or non-finite row (its index is named), k below 1.
+        InputError: dimensions that differ, no training row, a zero or non-finite row (its index
+            is named), k below 1.
     """
     train_TD = unit_rows(train_features_TD, "training features")
-    own = features_ND is None
-    query_ND = train_TD if features_ND is None else unit_rows(features_ND)
+    query_ND = unit_rows(features_ND)
     if train_TD.shape[1] != query_ND.shape[1]:
         raise InputError(
             f"training features have {train_TD.shape[1]} dimensions and features "
             f"{query_ND.shape[1]}; both must come from one encoder."
         )
-    if len(train_TD) < 1 + own:
-        raise InputError(
-            f"{len(train_TD)} training rows; expected at least "
-            f"{'two, to be neighbours' if own else 'one row and one label a row'}."
-        )
+    if not len(train_TD):
+        raise InputError("0 training rows; expected at least one row and one label a row.")
     if k < 1:
         raise InputError(f"k is {k}; expected k >= 1.")
-    return largest_products(train_TD, query_ND, min(k, len(train_TD) - own), own=own)
+    return largest_products(train_TD, query_ND, min(k, len(train_TD)))
 
 
 def knn_accuracy(

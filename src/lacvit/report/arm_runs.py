@@ -15,7 +15,7 @@ import numpy as np
 from lacvit.arms import UNTOUCHED
 from lacvit.evaluated import PREDICTIONS, damaged, read_features, read_predictions
 from lacvit.report.record import Floats, Integers
-from lacvit.run_folder import read_json
+from lacvit.run_folder import read_object
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +42,14 @@ def class_names(folder: Path, cells: Sequence[Mapping[str, Any]]) -> tuple[str, 
     """The classes as the first run that knows them has them in order."""
     for cell in cells:
         for method in cell["methods"]:
-            data = folder / method["runs"][0]["folder"] / "data.json"
-            if data.is_file():
-                return tuple(map(str, read_json(data).get("class_names", ())))
+            if names := _classes_of(folder / method["runs"][0]["folder"]):
+                return names
     return ()
+
+
+def _classes_of(run: Path) -> tuple[str, ...]:
+    data = run / "data.json"
+    return tuple(map(str, read_object(data).get("class_names", ()))) if data.is_file() else ()
 
 
 def read_arms(
@@ -83,7 +87,8 @@ def _read(run: Path, method: str, number: int, seed: int, names: Sequence[str]) 
             np.array([place[name] for name in table[key].to_pylist()], dtype=np.int64)[order]
             for key in ("label", "prediction")
         )
-        probabilities = np.array(table["probabilities"].to_pylist(), dtype=np.float32)[order]
+        flat = table["probabilities"].combine_chunks().flatten().to_numpy()
+        probabilities = flat.reshape(len(paths), -1)[order].astype(np.float32)
     except (KeyError, ValueError) as fault:
         raise damaged(evaluation / PREDICTIONS, repr(fault)) from fault
     return ArmRun(
@@ -94,7 +99,7 @@ def _read(run: Path, method: str, number: int, seed: int, names: Sequence[str]) 
         labels_N=labels,
         predictions_N=predictions,
         probabilities_NC=probabilities,
-        columns=class_names(run.parent, [{"methods": [{"runs": [{"folder": run.name}]}]}]),
+        columns=_classes_of(run),
         features=_features(evaluation, order),
     )
 

@@ -20,6 +20,7 @@ from lacvit import evaluated
 from lacvit.arms import ARMS
 from lacvit.errors import InputError, first_line
 from lacvit.evaluated import damaged
+from lacvit.report import words
 from lacvit.report.record import (
     ClassScore,
     DataRecord,
@@ -38,8 +39,7 @@ from lacvit.report.record import (
 Made = TypeVar("Made")
 
 # Feature sets, and the stages of a method that is unknown here, are told in this order.
-STAGES = ("contrastive", "joint", "cross_entropy", "head")
-FEATURES = ("untouched", "contrastive", "joint", "cross_entropy")
+STAGES, FEATURES = tuple(words.STAGES), tuple(words.FEATURES)
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -81,11 +81,10 @@ def read_run(folder: Path) -> RunRecord:
 
 def _status(path: Path) -> Status:
     fields = _json(path)
-    epoch, seconds = fields.get("epoch"), fields.get("seconds")
+    seconds = fields.get("seconds")
     notices = fields.get("notices")
     return Status(
         stage=str(fields.get("stage") or ""),
-        epoch=epoch if isinstance(epoch, int) else None,
         finished=bool(fields.get("finished")),
         method=str(fields.get("method") or ""),
         seconds=float(seconds) if isinstance(seconds, int | float) else None,

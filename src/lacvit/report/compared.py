@@ -46,36 +46,28 @@ class ClassGain:
     images: int
 
 
-def read_answers(runs: Sequence[Path]) -> Answers:
+def read_answers(by_seed: Sequence[Sequence[Path]]) -> Answers:
     """The answers of one method's runs, seed after seed.
 
-    Runs in a row that tested other images are the folds of one seed, which together hold each
-    image once.
+    Args:
+        by_seed: the runs of each seed: one, or one for each fold, which together hold each image
+            once.
 
     Raises:
         InputError: a file of answers is missing or damaged.
     """
-    columns = ("path", "label", "prediction")
-    tables = _by_seed([read_predictions(run / "evaluation", *columns) for run in runs])
+    tables = [
+        pa.concat_tables(
+            [read_predictions(run / "evaluation", "path", "label", "prediction") for run in runs]
+        ).sort_by("path")
+        for runs in by_seed
+    ]
     labels = tables[0]["label"].to_pylist()
     predictions = tuple(tuple(table["prediction"].to_pylist()) for table in tables)
     correct = [[a == b for a, b in zip(labels, row, strict=True)] for row in predictions]
     return Answers(
         tuple(tables[0]["path"].to_pylist()), tuple(labels), predictions, np.array(correct)
     )
-
-
-def _by_seed(tables: Sequence[pa.Table]) -> list[pa.Table]:
-    seeds: list[list[pa.Table]] = []
-    seen: set[str] = set()
-    for table in tables:
-        paths = set(table["path"].to_pylist())
-        if not seeds or paths & seen:
-            seeds.append([])
-            seen = set()
-        seeds[-1].append(table)
-        seen |= paths
-    return [pa.concat_tables(folds).sort_by("path") for folds in seeds]
 
 
 def changes(right: Answers, wrong: Answers) -> list[Change]:

@@ -100,8 +100,10 @@ def pairs_of(folder: Path, key: str, cell: Mapping[str, Any], shown: int) -> tup
 
 
 def _answers(folder: Path, method: Mapping[str, Any], seeds: Sequence[int]) -> Answers | None:
-    runs = [folder / run["folder"] for run in method["runs"] if run["seed"] in seeds]
-    return read_answers(runs) if runs else None
+    by_seed = [
+        [folder / run["folder"] for run in method["runs"] if run["seed"] == seed] for seed in seeds
+    ]
+    return read_answers([runs for runs in by_seed if runs]) if any(by_seed) else None
 
 
 def _pair(

@@ -25,7 +25,7 @@ from lacvit.report.comparison_payload import (
     plotly_script,
     read_pictures,
 )
-from lacvit.report.downloads import compact_json, csv_link
+from lacvit.report.page_data import compact_json, csv_link
 from lacvit.report.pool import Pool, choose
 from lacvit.report.render import render
 from lacvit.report.thumbnails import Thumbnails, from_data

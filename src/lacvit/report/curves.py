@@ -45,7 +45,7 @@ def stage_curves(stage: StageRecord) -> StageCurves:
 
 
 def _over_time(stage: StageRecord) -> tuple[Curve, ...]:
-    x = _counted(stage, "epoch")
+    x = _epochs(stage)
     return tuple(
         Curve(
             title=title,
@@ -60,9 +60,9 @@ def _over_time(stage: StageRecord) -> tuple[Curve, ...]:
     )
 
 
-def _counted(stage: StageRecord, unit: str) -> list[float]:
-    """From 1, as people count; the files count epochs from 0."""
-    values = stage.column(unit)
+def _epochs(stage: StageRecord) -> list[float]:
+    """From 1, as people count; the files count from 0."""
+    values = stage.column("epoch")
     if not all(map(math.isfinite, values)):
         return [float(number) for number in range(1, len(values) + 1)]
     return [value + 1 for value in values] if min(values) == 0 else values
@@ -146,7 +146,7 @@ def _best(stage: StageRecord) -> str:
 
 
 def _when(stage: StageRecord, position: int) -> str:
-    return f"epoch {_counted(stage, 'epoch')[position]:.0f}"
+    return f"epoch {_epochs(stage)[position]:.0f}"
 
 
 def _chosen(stage: StageRecord) -> str:

@@ -31,6 +31,7 @@ Image8 = npt.NDArray[np.uint8]
 
 CURVE_FRAME = Frame(3.5, 2.1, left=0.5, right=0.12, bottom=0.45, top=0.12)
 PLANE_FRAME = Frame(3.2, 3.0)
+SHEET_GAP = 6  # pixels between images; twice as much after an original
 NAMED_CLASSES = 30  # above it a confusion matrix has no room for names and numbers
 SHADES = 24
 NAME_LETTERS = 16
@@ -256,29 +257,22 @@ def add_key(figure: Figure, names: Sequence[str]) -> None:
     figure.legend(handles=handles, loc="lower left", ncols=5, frameon=False)
 
 
-def contact_sheet(
-    rows: Sequence[Sequence[Image8]], *, cell: int = 96, gap: int = 6, blocks: int | None = None
-) -> Image.Image:
+def contact_sheet(rows: Sequence[Sequence[Image8]], *, cell: int = 96) -> Image.Image:
     """Images in a grid on a transparent ground: each row an original, then its views.
 
     Args:
         rows: uint8 images (H, W, 3), any size, at least one row; rows may differ in length.
         cell: side of the square that each image is fitted into, in pixels.
-        gap: between neighbours; the gap after an original is twice as wide.
-        blocks: how many rows stand side by side; by default two once there are four short rows.
     """
+    step = cell + SHEET_GAP
     columns = max(map(len, rows))
-    blocks = blocks or (2 if len(rows) >= 4 and columns <= 3 else 1)
-    step = cell + gap
-    block_width = columns * step + (gap if columns > 1 else 0)
-    lines = math.ceil(len(rows) / blocks)
-    width = blocks * block_width + (blocks - 1) * 3 * gap - gap
-    sheet = Image.new("RGBA", (width, lines * step - gap), (0, 0, 0, 0))
-    for number, row in enumerate(rows):
-        block, line = divmod(number, lines)
+    after_original = SHEET_GAP if columns > 1 else 0  # it stands apart from its views
+    size = (columns * step + after_original - SHEET_GAP, len(rows) * step - SHEET_GAP)
+    sheet = Image.new("RGBA", size, (0, 0, 0, 0))
+    for line, row in enumerate(rows):
         for column, image in enumerate(row):
             tile = _fitted(image, cell)
-            left = block * (block_width + 3 * gap) + column * step + (gap if column else 0)
+            left = column * step + (after_original if column else 0)
             sheet.paste(
                 tile, (left + (cell - tile.width) // 2, line * step + (cell - tile.height) // 2)
             )

@@ -21,7 +21,6 @@ class Status:
     """How far the run came."""
 
     stage: str
-    epoch: int | None
     finished: bool
     method: str
     seconds: float | None

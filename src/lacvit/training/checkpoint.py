@@ -64,7 +64,7 @@ def save(
 def restore(
     folder: Path,
     modules: Mapping[str, nn.Module],
-    optimizer: torch.optim.Optimizer | None = None,
+    optimizer: torch.optim.Optimizer,
 ) -> int:
     """Load the latest checkpoint in place; gives the epochs it had done, 0 where there is none.
 
@@ -93,8 +93,7 @@ def restore(
             module.load_state_dict(own)
         except RuntimeError as error:
             raise InputError(f"{place} was made by another network: {error}") from error
-    if optimizer is not None:
-        _load_optimizer(optimizer, load_file(place / OPTIMIZER))
+    _load_optimizer(optimizer, load_file(place / OPTIMIZER))
     epoch: int = state["epoch"]
     return epoch
 

@@ -17,8 +17,8 @@ from lacvit.data.batches import Batch, ViewPlan, view_batches
 from lacvit.devices import autocast
 from lacvit.distributed import gather_rows
 from lacvit.losses import contrastive_loss, loss_landmarks
-from lacvit.metrics.geometry import effective_rank
 from lacvit.metrics.neighbours import knn_accuracy
+from lacvit.metrics.spectrum import effective_rank
 from lacvit.training.cached_gradients import encode_in_chunks
 from lacvit.training.heads import projection_for
 from lacvit.training.material import (
