@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from lacvit.report.projection import neighbour_agreement, planes, principal_components
+from lacvit.report.projection import planes, principal_components
+from lacvit.report.rows import agreement, unit_rows, variances
 
 
 def clusters(images=90, classes=3, pull=3.0, dimensions=8, seed=0):
@@ -25,13 +26,22 @@ def test_one_dimension_is_a_line():
     assert share == pytest.approx(1)
 
 
-def test_neighbour_agreement_counts_labels_in_all_dimensions():
-    rows = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]])
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    assert neighbour_agreement(rows, np.array([0, 0, 1, 1]), count=1) == 1
-    assert neighbour_agreement(rows, np.array([0, 1, 0, 1]), count=1) == 0
-    assert neighbour_agreement(rows, np.array([0, 0, 1, 1]), count=10) == pytest.approx(1 / 3)
-    assert np.isnan(neighbour_agreement(rows[:1], np.array([0])))
+def test_neighbours_agree_on_labels_in_all_dimensions(monkeypatch):
+    rows = unit_rows(np.array([[1, 0], [2, 0.2], [0, 1], [0.1, 1], [0, 0]]))
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), [1, 1, 1, 1, 0])
+    cosines = rows[:4] @ rows[:4].T
+    assert agreement(cosines, np.array([0, 0, 1, 1])) == pytest.approx([1 / 3] * 4)
+    monkeypatch.setattr("lacvit.report.rows.JUDGED", 1)
+    assert agreement(cosines, np.array([0, 0, 1, 1])).tolist() == [1, 1, 1, 1]
+    assert agreement(cosines, np.array([0, 1, 0, 1])).tolist() == [0, 0, 0, 0]
+    assert np.isnan(agreement(cosines[:1, :1], np.array([0]))).all()
+
+
+@pytest.mark.parametrize("shape", [(9, 4), (4, 9)])
+def test_variances_are_those_of_the_singular_values(shape):
+    rows = np.random.default_rng(0).normal(size=shape)
+    singular = np.linalg.svd(rows - rows.mean(axis=0), compute_uv=False)
+    np.testing.assert_allclose(variances(rows), singular**2, atol=1e-12)
 
 
 def test_panels_show_the_same_images_and_repeat_exactly():

@@ -22,6 +22,7 @@ from lacvit.report.geometry_table import GeometryTable, read_geometry
 from lacvit.report.held_out import HeldOutTable, held_out_table
 from lacvit.report.pool import Pool
 from lacvit.report.record import Integers
+from lacvit.report.rows import JUDGED
 from lacvit.report.words import percent
 
 
@@ -132,7 +133,7 @@ def detail(
         "arms": tuple(arm.method for arm in arms),
         "reliability": charts.reliability_chart(f"{key}-reliability", arms, names),
     }
-    if found and len(pool.rows_P) > embedded.JUDGED:
+    if found and len(pool.rows_P) > JUDGED:
         shown, payload["embedding"] = _embedding(key, found, arms[0], pool, names)
         changes |= shown
     return Detail(**{**vars(plain), **changes}), payload

@@ -16,13 +16,13 @@ from lacvit.report.arm_runs import ArmRun
 from lacvit.report.charts import Axis, Chart, Series
 from lacvit.report.projection import Plane, planes
 from lacvit.report.record import Floats, Integers
+from lacvit.report.rows import JUDGED, agreement, unit_rows, variances
 from lacvit.report.words import FEATURES
 
 TSNE_POINTS = 1_000
 BINS = 50
 QUERIES = 4  # half of them where the neighbours became better, half where worse
 NEIGHBOURS = 6
-JUDGED = 10  # neighbours that say whether an image's surroundings have its label
 EDGE = 999  # coordinates are whole numbers from 0 to it: three digits a point and axis
 
 
@@ -73,8 +73,7 @@ def whole_numbers(points_N2: Floats) -> list[int]:
 
 def cosines(features_ND: Floats, chosen_M: Integers) -> Floats:
     """(M, M), of the sampled rows, float32."""
-    rows_MD = np.nan_to_num(features_ND[chosen_M].astype(np.float32))
-    rows_MD /= np.maximum(np.linalg.norm(rows_MD, axis=1, keepdims=True), 1e-12)
+    rows_MD = unit_rows(features_ND[chosen_M].astype(np.float32))
     return rows_MD @ rows_MD.T
 
 
@@ -121,13 +120,11 @@ def spectrum_chart(key: str, found: Sequence[Embedding]) -> Chart:
     """The variance along each principal direction as a share of all, of centred features."""
     series = []
     for one in found:
-        rows_ND = np.nan_to_num(one.features_ND.astype(np.float64))
-        rows_ND -= rows_ND.mean(axis=0)
-        variances = np.linalg.eigvalsh(rows_ND.T @ rows_ND)[::-1]
-        total = float(variances.sum())
+        along = variances(one.features_ND)
+        total = float(along.sum())
         if total <= 0:
             continue
-        shares = 100 * variances / total
+        shares = 100 * along / total
         kept = [(rank, share) for rank, share in enumerate(shares, 1) if share > 1e-4]
         series.append(
             Series(
@@ -156,7 +153,7 @@ def queries(
     and for the worse; the neighbours in every embedding."""
     if len(labels_M) <= JUDGED:
         return []
-    shares = [_agreement(cosines_EMM[number], labels_M) for number in (before, after)]
+    shares = [agreement(cosines_EMM[number], labels_M) for number in (before, after)]
     gain_M = shares[1] - shares[0]
     order = np.argsort(-gain_M, kind="stable")
     better = [int(i) for i in order[: QUERIES // 2] if gain_M[i] > 0]
@@ -175,11 +172,3 @@ def queries(
 def _nearest(cosines_M: Floats, image: int) -> tuple[int, ...]:
     order = np.argsort(-cosines_M, kind="stable")
     return tuple(int(other) for other in order if other != image)[:NEIGHBOURS]
-
-
-def _agreement(cosines_MM: Floats, labels_M: Integers) -> Floats:
-    """The share of each image's nearest others that have its label."""
-    apart_MM = cosines_MM - 9 * np.eye(len(labels_M), dtype=cosines_MM.dtype)
-    nearest = np.argpartition(-apart_MM, JUDGED - 1, axis=1)[:, :JUDGED]
-    share_M: Floats = (labels_M[nearest] == labels_M[:, None]).mean(axis=1)
-    return share_M

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from lacvit.report.frames import Frame
 from lacvit.report.record import Bins, Floats, Integers
+from lacvit.report.rows import unit_rows, variances
 from lacvit.report.theme import light
 
 FRAME = Frame(3.5, 2.3, left=0.5, right=0.12, bottom=0.45, top=0.12)
@@ -37,9 +38,7 @@ class Cosines:
 
 def singular_values(features_ND: Floats) -> Floats:
     """Of the centred features, (min(N, D),), the largest 1; zeros where all rows are equal."""
-    centred = features_ND.astype(np.float64) - features_ND.mean(axis=0, dtype=np.float64)
-    gram = centred.T @ centred if len(centred) > centred.shape[1] else centred @ centred.T
-    values: Floats = np.sqrt(np.linalg.eigvalsh(gram)[::-1].clip(min=0))
+    values: Floats = np.sqrt(variances(features_ND))
     return values / values[0] if values[0] > 0 else values
 
 
@@ -54,8 +53,7 @@ def cosines(
         return {}
     values = {}
     for name, features_ND in features.items():
-        x = features_ND[rows].astype(np.float64)
-        x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+        x = unit_rows(features_ND[rows].astype(np.float64))
         values[name] = (x @ x.T)[one, other].clip(-1, 1)
     least = min(float(v.min()) for v in values.values())
     edges = np.linspace(np.floor(10 * least) / 10, 1, COSINE_BINS + 1)

@@ -13,12 +13,12 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from lacvit.report.record import Floats, Integers
+from lacvit.report.rows import agreement, unit_rows
 
 PCA_POINTS = 2_000
 # 0.7 s a panel on one core, 1.6 s for 1,000 points (measured): the dearest part of a report.
 TSNE_POINTS = 500
 TSNE_ITERATIONS = 400
-NEIGHBOURS = 10
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ def planes(
     linear: list[Plane] = []
     neighbour: list[Plane] = []
     for name, rows_ND in features.items():
-        unit_ND = _unit(rows_ND[chosen])
+        unit_ND = unit_rows(rows_ND[chosen].astype(np.float64))
         labels = labels_N[chosen]
-        agreement = neighbour_agreement(unit_ND, labels)
+        agreeing = float(agreement(unit_ND @ unit_ND.T, labels).mean())
         points_N2, variance = principal_components(unit_ND, 2)
         points_N2 = _turned(points_N2, linear)
-        linear.append(Plane(name, points_N2, labels, variance, agreement))
+        linear.append(Plane(name, points_N2, labels, variance, agreeing))
         if len(few) >= 10:
             points = _turned(_tsne(unit_ND[: len(few)], seed), neighbour)
-            neighbour.append(Plane(name, points, labels_N[few], None, agreement))
+            neighbour.append(Plane(name, points, labels_N[few], None, agreeing))
     return linear, neighbour
 
 
@@ -71,17 +71,6 @@ def principal_components(rows_ND: Floats, count: int) -> tuple[Floats, float]:
     if points.shape[1] < count:
         points = np.pad(points, ((0, 0), (0, count - points.shape[1])))
     return points, float(variances[::-1][:count].sum()) / total if total > 0 else 0.0
-
-
-def neighbour_agreement(unit_ND: Floats, labels_N: Integers, count: int = NEIGHBOURS) -> float:
-    """Mean share of an image's `count` nearest others (cosine) that have its label."""
-    count = min(count, len(unit_ND) - 1)
-    if count < 1:
-        return float("nan")
-    cosines_NN = unit_ND @ unit_ND.T
-    np.fill_diagonal(cosines_NN, -np.inf)
-    nearest = np.argpartition(-cosines_NN, count - 1, axis=1)[:, :count]
-    return float((labels_N[nearest] == labels_N[:, None]).mean())
 
 
 def _tsne(unit_ND: Floats, seed: int) -> Floats:
@@ -101,9 +90,3 @@ def _turned(points_N2: Floats, before: list[Plane]) -> Floats:
         return points_N2
     left, _, right = np.linalg.svd(points_N2.T @ before[-1].points_N2)
     return np.asarray(points_N2 @ (left @ right))
-
-
-def _unit(rows_ND: Floats) -> Floats:
-    rows = np.nan_to_num(rows_ND.astype(np.float64))
-    unit: Floats = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    return unit
