@@ -6,7 +6,6 @@ import csv
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
@@ -14,15 +13,8 @@ from typing import Annotated
 
 import typer
 
+from lacvit.cli.options import Form, Format
 from lacvit.errors import InputError
-
-
-class Format(StrEnum):
-    """How the answer is written."""
-
-    text = "text"
-    json = "json"
-
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # each enough; no model listed has others
 INDEX = ".index.json"  # names the files of weights in parts
@@ -39,8 +31,8 @@ class Listed:
     repository: str  # of the hub, empty where the weights are elsewhere
 
 
-# A model of each family of transformers, by its authors. Any other of these families is named
-# in the same way.
+# A model of the most used families of transformers, by its authors. Any other is named in the
+# same way.
 OF_TRANSFORMERS = (
     Listed("hf:google/vit-base-patch16-224-in21k", 85_800_000, 224, "apache-2.0", ""),
     Listed("hf:facebook/deit-base-distilled-patch16-224", 85_800_000, 224, "apache-2.0", ""),
@@ -77,9 +69,7 @@ def backbones(
             help="After inspect: a file of weights, as file: takes it.", show_default=False
         ),
     ] = None,
-    form: Annotated[
-        Format, typer.Option("--format", help="For people, or for programs.")
-    ] = Format.text,
+    form: Form = Format.text,
 ) -> None:
     """List the backbones that can be named, or say what a checkpoint is (inspect FILE)."""
     if pattern == "inspect":
@@ -103,7 +93,7 @@ def backbones(
 
 
 def listed() -> Iterator[Listed]:
-    """pico, a model of each family of transformers, and every vision transformer of timm.
+    """pico, a model of each much used family of transformers, and every vision transformer of timm.
 
     timm's are read from a table that ``experiments/list_timm_models.py`` wrote: importing timm
     takes seconds.

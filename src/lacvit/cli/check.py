@@ -4,38 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from enum import StrEnum
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lacvit.cli.options import Download, Form, Format, Root, fetch_if_asked
+
 if TYPE_CHECKING:
-    from lacvit.data.decoding import decoding_threads
     from lacvit.data.inventory import Inventory
 
 SHOWN = 20  # faults of one kind that the text names; JSON has all
 
 
-class Format(StrEnum):
-    """How the answer is written."""
-
-    text = "text"
-    json = "json"
-
-
 def check(
     data: Annotated[str, typer.Argument(help="Labelled images, as for lacvit train.")],
-    form: Annotated[
-        Format, typer.Option("--format", help="For people, or for programs.")
-    ] = Format.text,
-    root: Annotated[
-        Path | None, typer.Option(help="Where a set given by its name lies (cifar10, cub200, ...).")
-    ] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Let torchvision fetch that set into --root.")
-    ] = False,
+    form: Form = Format.text,
+    root: Root = None,
+    download: Download = False,
 ) -> None:
     """Say what lacvit understands of labelled images: splits, classes, counts, faults.
 
@@ -43,10 +29,8 @@ def check(
     within a split and across splits. Nothing is changed. Exits with 1 where lacvit train would
     refuse the data.
     """
-    if download:
-        from lacvit.downloads import fetch
-
-        fetch(data, root)
+    fetch_if_asked(download, data, root)
+    from lacvit.data.decoding import decoding_threads
     from lacvit.data.inventory import take_inventory
 
     found = take_inventory(data, root, workers=decoding_threads())

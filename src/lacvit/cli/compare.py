@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lacvit.arms import ARMS, COMPARED
+from lacvit.cli.options import Download, Root
 from lacvit.config import OF_ITS_BUDGET, OF_ONE_RUN, has_effect, parse_assignment, read_recipe
 from lacvit.errors import InputError
 
@@ -23,12 +24,8 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    root: Annotated[
-        str | None, typer.Option(help="Where a set given by its name lies (cifar10, cub200, ...).")
-    ] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Let torchvision fetch that set into --root.")
-    ] = False,
+    root: Root = None,
+    download: Download = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -126,7 +123,7 @@ def compare(
         said = f"Left out of {recipe}, and said by flags here: {', '.join(left_out)}."
         print(said, file=sys.stderr)
     assigned = dict(parse_assignment(text) for text in assign or ())
-    flags = {"data.root": root, "contrastive.epochs": epochs}
+    flags = {"data.root": None if root is None else str(root), "contrastive.epochs": epochs}
     _refuse_disagreement(assigned, {**flags, "data.path": data[0] if data else None})
     given |= assigned
     _check_used(assigned, given, _names(methods))

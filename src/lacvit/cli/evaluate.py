@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lacvit.cli.options import Device, Download, Root, fetch_if_asked
+
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A run folder, or its model folder.")],
@@ -14,22 +16,15 @@ def evaluate(
     split: Annotated[
         str, typer.Option(help="Which split; on a folder without splits, every image is used.")
     ] = "test",
-    root: Annotated[
-        Path | None, typer.Option(help="Where a set given by its name lies (cifar10, cub200, ...).")
-    ] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Let torchvision fetch that set into --root.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    root: Root = None,
+    download: Download = False,
+    device: Device = "auto",
 ) -> None:
     """Measure a trained model on labelled images; classes are matched by name."""
     from lacvit.evaluation import evaluate as measuring
     from lacvit.model import load
 
-    if download:
-        from lacvit.downloads import fetch
-
-        fetch(data, root)
+    fetch_if_asked(download, data, root)
     evaluation = measuring.evaluate(load(model, device=device), data, split=split, root=root)
     low, high = evaluation.interval
     print(

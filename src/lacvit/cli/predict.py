@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lacvit.cli.options import Device
 from lacvit.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def predict(
         typer.Option("--format", help="[default: table on a terminal, csv otherwise]"),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many classes to give for each image.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Label images with a trained model. Files that cannot be read are named, and end in code 2."""
     files = list(expand(paths))

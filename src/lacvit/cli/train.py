@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lacvit.arms import ARMS, AUTOMATIC, DEFAULT_ARM, automatic_arm
+from lacvit.cli.options import Download, fetch_if_asked
 from lacvit.config import (
     all_keys,
     default_of,
@@ -40,9 +41,7 @@ def train(
         ),
     ] = None,
     root: Annotated[str | None, _option("data.root", "--root")] = None,
-    download: Annotated[
-        bool, typer.Option("--download", help="Let torchvision fetch that set into --root.")
-    ] = False,
+    download: Download = False,
     output: Annotated[
         Path | None,
         typer.Option(help="Run folder [default: runs/<data>-<method>-<backbone>-s<seed>]"),
@@ -155,10 +154,7 @@ def train(
     contrast = "joint" if "joint" in stages else "contrastive"
     flags |= {f"{contrast}.temperature": temperature, f"{contrast}.loss": loss}
     settings = make_settings(recipe=given, assignments=assignments, flags=flags)
-    if download:
-        from lacvit.downloads import fetch
-
-        fetch(settings.data.path or "", settings.data.root)
+    fetch_if_asked(download, settings.data.path or "", settings.data.root)
     said = _implied(method, assignments, given)
     _run(settings, output, _seconds(max_time), said, (dry_run, quiet, json_logs, overwrite))
 

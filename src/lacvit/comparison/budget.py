@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from lacvit import pipeline, settling
-from lacvit.arms import find_arm
+from lacvit.arms import PUBLISHED_ARM, find_arm
 from lacvit.comparison.outlook import Outlook
 from lacvit.comparison.plan import Cell, Changes, PlannedRun, Request
 from lacvit.config import OF_ITS_BUDGET, RunSettings
@@ -31,7 +31,6 @@ from lacvit.training.logs import Progress, Silence
 from lacvit.training.trainable import prepare
 
 EQUAL_IMAGES, EQUAL_TIME = "equal-images", "equal-time"
-REFERENCE = "lacvit"
 TIMED_BATCHES = 3
 TIMED_EPOCHS = 2  # the last one counts; the first warms up
 TIMED_RATE = 1e-6  # no step takes longer at the rate asked for, and none diverges at this one
@@ -64,7 +63,7 @@ def check_budget(request: Request, given: Mapping[str, object]) -> None:
         if given.get(key, "auto") != "auto":
             raise InputError(
                 f"{key} is set, and --budget {request.budget} "
-                f"decides it for every method. Leave it out: --epochs says how long {REFERENCE} "
+                f"decides it for every method. Leave it out: --epochs says how long {PUBLISHED_ARM} "
                 f"trains, and the others follow."
             )
 
@@ -96,7 +95,9 @@ def equal_time(
         seconds = {method: pace.seconds for method, pace in paces.items()}
         seconds = {**before["seconds"], **seconds}
         reference = before.get("reference") or (
-            REFERENCE if REFERENCE in seconds else max(seconds, key=lambda name: seconds[name])
+            PUBLISHED_ARM
+            if PUBLISHED_ARM in seconds
+            else max(seconds, key=lambda name: seconds[name])
         )
         epochs = {
             method: scaled_epochs(pace, seconds[reference])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lacvit.arms import DEFAULT_ARM
+from lacvit.arms import DEFAULT_ARM, PUBLISHED_ARM
 from lacvit.comparison.answers import RunAnswers, correct_by_seed
 from lacvit.comparison.folds import compare_repeats, put_together, repeats_interval
 from lacvit.comparison.plan import Cell, PlannedRun, Request
@@ -25,8 +25,6 @@ from lacvit.metrics.significance import (
     holm,
     paired_difference,
 )
-
-OURS = "lacvit"
 
 Bools = NDArray[np.bool_]
 
@@ -94,7 +92,7 @@ def shortfalls(figures: Mapping[str, Any], points: float) -> Iterator[str]:
     A pair without a run of both on the same images has not shown that it is.
     """
     methods = figures["methods"]
-    ours = OURS if OURS in methods else methods[-1]
+    ours = PUBLISHED_ARM if PUBLISHED_ARM in methods else methods[-1]
     for cell in figures["cells"]:
         told = {pair["against"]: pair for pair in cell["pairs"] if pair["method"] == ours}
         for other in methods:
@@ -134,7 +132,7 @@ def _compare(cell: Cell, runs: Sequence[RunAnswers], request: Request) -> _Compa
     whole = put_together(runs, request.folds) if request.folds else list(runs)
     able = [m for m in methods if any(run.method == m for run in whole)]
     seeds, correct = correct_by_seed(whole, able)
-    ours = OURS if OURS in methods else methods[-1] if methods else OURS
+    ours = PUBLISHED_ARM if PUBLISHED_ARM in methods else methods[-1] if methods else PUBLISHED_ARM
     leader = max(correct, key=lambda m: float(correct[m].mean()), default=None)
     found: dict[tuple[str, str], PairedDifference] = {}
     default = request.defaults.get(cell.backbone, DEFAULT_ARM)
