@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -153,10 +154,18 @@ def train(
         flags |= {f"{stage}.batch_size": batch_size, f"{stage}.lr": lr}
     contrast = "joint" if "joint" in stages else "contrastive"
     flags |= {f"{contrast}.temperature": temperature, f"{contrast}.loss": loss}
-    settings = make_settings(recipe=given, assignments=assignments, flags=flags)
+    settings = make_settings(
+        recipe=given, assignments=assignments, flags=flags, typed=_typed(flags)
+    )
     fetch_if_asked(download, settings.data.path or "", settings.data.root)
     said = _implied(method, assignments, given)
     _run(settings, output, _seconds(max_time), said, (dry_run, quiet, json_logs, overwrite))
+
+
+def _typed(flags: Iterable[str]) -> dict[str, str]:
+    """What is typed for each setting that has a flag."""
+    others = {"data.path": "DATA", "backbone.spec": "--backbone", "head.epochs": "--head-epochs"}
+    return {key: others.get(key, f"--{key.rpartition('.')[2].replace('_', '-')}") for key in flags}
 
 
 def _implied(

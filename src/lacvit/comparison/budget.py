@@ -62,9 +62,8 @@ def check_budget(request: Request, given: Mapping[str, object]) -> None:
     for key in OF_ITS_BUDGET:
         if given.get(key, "auto") != "auto":
             raise InputError(
-                f"{key} is set, and --budget {request.budget} "
-                f"decides it for every method. Leave it out: --epochs says how long {PUBLISHED_ARM} "
-                f"trains, and the others follow."
+                f"{key} is set, and --budget {request.budget} decides it for every method. Leave "
+                f"it out: --epochs says how long {PUBLISHED_ARM} trains, and the others follow."
             )
 
 
@@ -94,11 +93,9 @@ def equal_time(
             continue
         seconds = {method: pace.seconds for method, pace in paces.items()}
         seconds = {**before["seconds"], **seconds}
-        reference = before.get("reference") or (
-            PUBLISHED_ARM
-            if PUBLISHED_ARM in seconds
-            else max(seconds, key=lambda name: seconds[name])
-        )
+        longest = max(seconds, key=lambda name: seconds[name])
+        published = PUBLISHED_ARM if PUBLISHED_ARM in seconds else longest
+        reference = before.get("reference") or published
         epochs = {
             method: scaled_epochs(pace, seconds[reference])
             for method, pace in paces.items()

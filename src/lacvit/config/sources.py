@@ -6,6 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -112,10 +113,12 @@ def make_settings(
     recipe: Mapping[str, object] | None = None,
     assignments: Iterable[tuple[str, object]] = (),
     flags: Mapping[str, object] | None = None,
+    typed: Mapping[str, str] = MappingProxyType({}),
 ) -> RunSettings:
     """Settings from all their sources, as dotted keys.
 
-    What the arm fixes beats every source: a recipe may hold settings of other arms.
+    What the arm fixes beats every source: a recipe may hold settings of other arms. ``typed`` says
+    what the user wrote for a flag's key, ``--lr`` for ``joint.lr``: faults speak of that.
 
     Raises:
         InputError: every fault at once: unknown keys (with the nearest), values out of range, a
@@ -156,8 +159,15 @@ def make_settings(
         settings = RunSettings()
     faults += _contradictions(settings)
     if faults:
-        raise InputError("\n".join(faults))
+        named = {key: name for key, name in typed.items() if key in flags}
+        raise InputError("\n".join(dict.fromkeys(_as_typed(fault, named) for fault in faults)))
     return settings
+
+
+def _as_typed(fault: str, typed: Mapping[str, str]) -> str:
+    """Faults begin with the setting that they are about."""
+    key, space, rest = fault.partition(" ")
+    return f"{typed.get(key, key)}{space}{rest}"
 
 
 def _arm(given: Mapping[str, object]) -> tuple[str, Arm]:
@@ -290,6 +300,8 @@ def _out_of_range(error: ValidationError, values: Mapping[str, object]) -> list[
         loc = [str(part) for part in fault["loc"]]
         key = next(k for n in range(len(loc), 0, -1) if (k := ".".join(loc[:n])) in known)
         message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "string_pattern_mismatch":
+            message = "not understood"
         if fault["type"] == "tuple_type":
             message = "needs a list, such as '[0.2, 1]'"
         if key not in wrong:
