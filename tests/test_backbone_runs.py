@@ -144,7 +144,7 @@ def test_auto_is_resolved_for_the_images_and_said(
 def test_pico_for_large_images_is_noticed(network: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto.hub, "reachable", lambda: network)
     settings = make_settings(recipe={"data.path": "some/pets", "device": "cpu"})
-    settled, said = planning.settle_backbone(settings, 300)
+    settled, said = settling.with_backbone(settings, 300)
     assert settled.backbone.spec == (auto.ROWS[-1].spec if network else "pico")
     assert said[0].startswith(f"Backbone: {settled.backbone.spec}, chosen because ")
     noticed = planning.notices(settled, 300, automatic=True)

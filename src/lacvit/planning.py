@@ -1,4 +1,4 @@
-"""From what was asked to what will be done: every ``auto`` resolved, and where the run goes."""
+"""From what was asked to what will be done: ``auto`` resolved, notices, and the plan on disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lacvit.backbones import Backbone, auto, pico
 from lacvit.config import ContrastSettings, DataSettings, OptimizerSettings, RunSettings
 from lacvit.data.decoding import decoding_threads
 from lacvit.data.named_sets import names_a_set
-from lacvit.devices import accelerator_gigabytes, find_device
+from lacvit.devices import find_device
 from lacvit.errors import InputError
 from lacvit.features import Crops
 from lacvit.run_folder import RunFolder, write_json, write_toml
@@ -28,16 +28,6 @@ from lacvit.training.optim import automatic_learning_rate
 
 EPOCHS = 100  # of both views, as published
 S = TypeVar("S", bound=OptimizerSettings)
-
-
-def settle_backbone(settings: RunSettings, shorter_side: int) -> tuple[RunSettings, list[str]]:
-    """The settings with ``--backbone auto`` resolved, and what to say of the choice."""
-    if settings.backbone.spec != "auto":
-        return settings, []
-    choice = auto.choose(shorter_side, accelerator_gigabytes(settings.device))
-    chosen = settings.backbone.model_copy(update={"spec": choice.spec})
-    settled = settings.model_copy(update={"backbone": chosen})
-    return settled, [f"Backbone: {choice.spec}, chosen because {choice.reason}."]
 
 
 def crops_of(settings: RunSettings) -> Crops | None:

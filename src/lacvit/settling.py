@@ -9,11 +9,11 @@ import torch
 
 from lacvit import planning, regime
 from lacvit.arms import find_arm
-from lacvit.backbones import Backbone
+from lacvit.backbones import Backbone, auto
 from lacvit.config import RunSettings
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits
-from lacvit.devices import faster_precision
+from lacvit.devices import accelerator_gigabytes, faster_precision
 from lacvit.forecast import forecast, in_words, shorten
 from lacvit.shared import Shared
 from lacvit.staging import load_chosen
@@ -29,10 +29,20 @@ KINDS: Mapping[regime.Pretraining, str] = {
 
 def settle_backbone(settings: RunSettings, splits: Splits, progress: Progress) -> RunSettings:
     """``--backbone auto`` resolved for the images, and the choice told."""
-    settled, said = planning.settle_backbone(settings, shorter_side(splits.train))
+    settled, said = with_backbone(settings, shorter_side(splits.train))
     for text in said:
         progress.message(text)
     return settled
+
+
+def with_backbone(settings: RunSettings, side: int) -> tuple[RunSettings, list[str]]:
+    """``--backbone auto`` resolved for images of ``side`` pixels, and what to say of it."""
+    if settings.backbone.spec != "auto":
+        return settings, []
+    choice = auto.choose(side, accelerator_gigabytes(settings.device))
+    chosen = settings.backbone.model_copy(update={"spec": choice.spec})
+    settled = settings.model_copy(update={"backbone": chosen})
+    return settled, [f"Backbone: {choice.spec}, chosen because {choice.reason}."]
 
 
 def settle(
@@ -147,7 +157,7 @@ def choose_backbone(settings: RunSettings, progress: Progress, shared: Shared) -
         InputError: the images or the backbone cannot be used.
     """
     side = shorter_side(shared.splits(settings, progress).train)
-    settled, said = planning.settle_backbone(settings, side)
+    settled, said = with_backbone(settings, side)
     words = " ".join([*said, *planning.notices(settled, side)])
     progress.message(words)
     return {"spec": settled.backbone.spec, "words": words}
