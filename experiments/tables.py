@@ -15,6 +15,8 @@ from lacvit.metrics.verdict import COSINE_STEP, ISO_STEP
 
 RESULTS = Path(__file__).parent / "results"
 CELLS = ("cifar10 at 10", "cifar10 at 50", "cifar100 at 10", "flowers102")
+# From pico alone, by how many images train: is there a number below which another arm is better?
+BY_NUMBER = ("cifar10 at 5", "cifar10 at 10", "cifar10 at 20", "cifar100 at 2", "cifar10 at 100")
 BACKBONES = ("pico", "pico-mae", "pico-simmim", "pico-data2vec")
 ARMS = (
     "linear-probe",
@@ -70,13 +72,13 @@ class Grid:
 
     def has(self, cell: Cell, arm: str) -> bool:
         """Whether it was run under every seed of the cell."""
-        return len(self._values.get((cell, arm), ())) == self.seeds(cell)
+        return 0 < len(self._values.get((cell, arm), ())) == self.seeds(cell)
 
     def mean(self, cell: Cell, arm: str) -> float:
         return fmean(self._values[cell, arm])
 
     def seeds(self, cell: Cell) -> int:
-        return len(self._values[cell, "lacvit"])
+        return len(self._values.get((cell, "lacvit"), ()))
 
 
 def accuracies(grid: Grid, arms: Sequence[str], names: Mapping[str, str] = {}) -> str:
@@ -127,6 +129,19 @@ def default(grid: Grid) -> str:
     for cell in grid.cells:
         ours, other = the_default(cell)
         lines.append((named(cell), *(difference(cell, ours, arm) for arm in (*AGAINST, other))))
+    return table(lines)
+
+
+def by_number(grid: Grid) -> str:
+    """The default's arm from pico beside the others with its head, as differences from it."""
+    others = [arm for arm in WITH_CROPS if arm != JOINT]
+    lines = [("cell", "seeds", "cross-entropy", SHORT[JOINT], *(f"over {arm}" for arm in others))]
+    for cell in ((name, "pico") for name in BY_NUMBER):
+        if not grid.has(cell, JOINT):
+            continue
+        means = [f"{grid.mean(cell, arm):.1f}" for arm in ("cross-entropy", JOINT)]
+        over = [difference(cell, JOINT, arm) for arm in others]
+        lines.append((cell[0], str(grid.seeds(cell)), *means, *over))
     return table(lines)
 
 
@@ -206,6 +221,7 @@ def all_tables() -> dict[str, list[str]]:
             accuracies(grid, WITH_CROPS),
             default(grid),
             goals(grid),
+            by_number(grid),
             claims(grid),
             ablation(),
         ],

@@ -40,6 +40,16 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_digit_folder(tmp_path_factory.mktemp("data") / "digits")
 
 
+class Listener(Silence):
+    """Keeps what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.said.append(text)
+
+
 def small(data: Path, method: str = "lacvit", **changes: object) -> RunSettings:
     recipe = {**SMALL, "data.path": str(data), "method": method, **changes}
     return make_settings(recipe=recipe)
@@ -209,6 +219,34 @@ def test_a_finished_run_is_left_alone(digits: Path, tmp_path: Path) -> None:
     again = run(settings, tmp_path / "run")
     assert again.accuracy == first.accuracy
     assert (tmp_path / "run/model/model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_finished_run_tells_of_images_that_changed(tmp_path: Path) -> None:
+    digits = write_digit_folder(tmp_path / "digits")
+    settings, told = small(digits, "linear-probe"), Listener()
+    run(settings, tmp_path / "run")
+    pipeline.train(settings, pipeline.Request(output=tmp_path / "run"), progress=told)
+    assert len(told.said) == 1
+    first = sorted((digits / "digit 0").iterdir())[0]
+    shutil.copy(first, digits / "digit 0" / "new.png")
+    (digits / "digit 0" / "no image.png").touch()
+    pipeline.train(settings, pipeline.Request(output=tmp_path / "run"), progress=told)
+    assert told.said[-1] == (
+        "Since then others are there that it had not (digit 0/new.png). --overwrite trains anew "
+        "on what there is."
+    )
+    first.unlink()
+    pipeline.train(settings, pipeline.Request(output=tmp_path / "run"), progress=told)
+    assert f"1 of its images are gone (digit 0/{first.name}) and others are" in told.said[-1]
+    shutil.rmtree(digits)
+    pipeline.train(settings, pipeline.Request(output=tmp_path / "run"), progress=told)
+    assert "cannot be read any more: " in told.said[-1]
+
+
+def test_a_run_goes_on_whatever_the_threads(digits: Path, tmp_path: Path) -> None:
+    first = run(small(digits, "linear-probe"), tmp_path / "run")
+    again = run(small(digits, "linear-probe", workers=1, device="cpu"), tmp_path / "run")
+    assert again.accuracy == first.accuracy
 
 
 def test_a_run_that_another_process_made_meanwhile_is_kept(

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lacvit import naming, planning, regime, settling
 from lacvit.backbones import Backbone, load_backbone
 from lacvit.config import make_settings
+from lacvit.data.records import records_from_arrays
 from lacvit.regime import pretraining_of
 
 
@@ -177,3 +179,12 @@ def test_a_folder_that_is_there_is_a_place_too(
     (tmp_path / "dinosaurs").mkdir()
     monkeypatch.chdir(tmp_path)
     assert pretraining_of("timm:dinosaurs", "timm") == "unknown"
+
+
+def test_the_size_of_images_is_that_of_all_classes() -> None:
+    """Classes lie one after the other: the first few images are all of one."""
+    sides = [32] * 30 + [96] * 70
+    images = [np.zeros((side, side + 8, 3), np.uint8) for side in sides]
+    records = records_from_arrays(images, [0] * 30 + [1] * 70, ["a", "b"])
+    assert settling.shorter_side(records) == 96
+    assert settling.shorter_side(records.select(range(3))) == 32

@@ -68,7 +68,8 @@ def test_a_full_disk_leaves_the_old_file(
     monkeypatch.setattr(*{"fsync": (os, "fsync"), "replace": (Path, "replace")}[fails], full)
     assert refusal(lambda: write_bytes(path, b"new")) == (
         f"{path} cannot be written: No space left on device. "
-        f"Free some space or choose another folder with --output; the same command goes on."
+        f"Allow it or free some space, or choose another folder with --output; the same command "
+        f"goes on."
     )
     monkeypatch.undo()
     assert path.read_text() == "old"

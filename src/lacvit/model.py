@@ -299,6 +299,8 @@ def load(path: str | Path, *, device: str = "auto") -> Classifier:
     place = find_model(folder)
     if place is not None:
         return Classifier.load(place).to(find_device(device))
+    if not folder.exists():
+        raise InputError(f"There is no folder {folder}. Give a run folder of lacvit train.")
     if (folder / "status.json").exists():
         raise InputError(f"The run in {folder} has not finished: give its command again.")
     raise InputError(

@@ -27,7 +27,7 @@ from lacvit.forecast import describe as describe_forecast
 from lacvit.forecast import forecast
 from lacvit.lock import locked
 from lacvit.outcome import TrainResult, finish, finish_on_validation, read_result
-from lacvit.reading import data_manifest, read_splits
+from lacvit.reading import changed_since, data_manifest, read_splits
 from lacvit.report.page import write_report
 from lacvit.run_folder import RunFolder, State, begin, inspect, read_json
 from lacvit.settling import settle, settle_backbone, shorter_side
@@ -81,7 +81,7 @@ def train(
     look = partial(inspect, output, asked, naming.DEFAULTS, overwrite=request.overwrite)
     state = from_main(look, group)
     if state == "finished":
-        return from_main(partial(_finished, output, request, progress), group)
+        return from_main(partial(_finished, output, request, settings, progress), group)
     with ExitStack() as held, memory_told():
         splits = splits or together(partial(shared.splits, settings, progress), group)
         folder = RunFolder(output, read_only=not main)
@@ -94,7 +94,7 @@ def train(
             from_main(partial(_begin, held, look, output, asked, settings, splits), group)
         else:
             from_main(partial(held.enter_context, locked(output)), group)
-            settings = from_main(partial(_earlier_settings, folder, device), group)
+            settings = from_main(partial(_earlier, folder, settings, device), group)
             backbone = together(partial(load_chosen, settings), group)
             progress.message(_going_on(output, request))
         if state == "resumed" or group is not None:  # processes may see others than the first
@@ -112,8 +112,12 @@ def train(
     return result
 
 
-def _finished(output: Path, request: Request, progress: Progress) -> TrainResult:
+def _finished(
+    output: Path, request: Request, settings: RunSettings, progress: Progress
+) -> TrainResult:
     progress.message(f"This run is finished already; nothing was trained. It is in {output}")
+    if changed := changed_since(settings.data, read_json(RunFolder(output).data)):
+        progress.message(f"{changed} --overwrite trains anew on what there is.")
     if request.report and not RunFolder(output).report.exists():
         write_report(output)  # a kill came between the last figure and the page
     return read_result(RunFolder(output))
@@ -149,12 +153,13 @@ def _going_on(output: Path, request: Request) -> str:
     return f"{said}, by the schedule that it began with: --max-time shortens new runs alone."
 
 
-def _earlier_settings(folder: RunFolder, device: str) -> RunSettings:
-    """What a run was resolved to, on the device that there is now."""
+def _earlier(folder: RunFolder, now: RunSettings, device: str) -> RunSettings:
+    """What a run was resolved to, on the device that there is now, by the threads of now."""
     known = all_keys()  # of an earlier version's settings, those that there still are
     resolved = {k: v for k, v in flatten(folder.resolved_settings()).items() if k in known}
     earlier = make_settings(recipe=resolved)
-    return earlier.model_copy(update={"device": str(find_device(device))})
+    workers = earlier.workers if now.workers == "auto" else now.workers
+    return earlier.model_copy(update={"device": str(find_device(device)), "workers": workers})
 
 
 def _close(folder: RunFolder, request: Request, seconds: float) -> None:
@@ -192,11 +197,10 @@ def plan(settings: RunSettings, request: Request, progress: Progress) -> list[st
     """
     asked = naming.request_of(settings)
     output = request.output or naming.earlier_output(settings, asked)
-    if output is not None:
-        inspect(output, asked, naming.DEFAULTS, overwrite=request.overwrite)
     splits = read_splits(settings, progress)
     settings = settle_backbone(settings, splits, progress)
     output = output or naming.default_output(settings)
+    inspect(output, asked, naming.DEFAULTS, overwrite=request.overwrite)
     backbone = load_chosen(settings)
     settings = settle(settings, backbone, splits, request.max_seconds, progress)
     said = _notices(settings, splits, asked)

@@ -20,6 +20,7 @@ SHOWN = {
     "train_accuracy": "train {:.1%}",
     "validation_accuracy": "val {:.1%}",
 }
+WIDE = 110  # characters, from which the bar has its full length
 PLAIN_LINES = 20  # epochs told of where there is no bar
 
 
@@ -29,15 +30,21 @@ class LiveProgress:
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
+        from rich.table import Column
 
+        def whole(width: int) -> Column:
+            """Of a narrow terminal the figures give up their end, and nothing else."""
+            return Column(no_wrap=True, min_width=width)
+
+        bar = 24 if console.width >= WIDE else 8
         self._console = console
         self._plain = not console.is_terminal or console.is_dumb_terminal
         self._bars = Bars(
-            TextColumn("  {task.description:<14}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[epoch]:>9}"),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("  {task.description:<14}", table_column=whole(16)),
+            BarColumn(bar_width=bar, table_column=whole(bar)),
+            TextColumn("{task.fields[epoch]:>9}", table_column=whole(9)),
+            TimeRemainingColumn(True, True, table_column=whole(5)),
+            TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True)),
             console=console,
             disable=self._plain,
         )
@@ -83,9 +90,8 @@ def _figures(scalars: Mapping[str, float]) -> Iterator[str]:
     for name, form in SHOWN.items():
         if name in scalars:
             yield form.format(scalars[name])
-            if name == "loss" and "loss_start" in scalars:
-                start, floor = scalars["loss_start"], scalars["loss_floor"]
-                yield f"({start:.2f} at start, floor {floor:.2f})"
+    if "loss_start" in scalars:
+        yield f"(loss {scalars['loss_start']:.2f} at start, floor {scalars['loss_floor']:.2f})"
 
 
 class JsonProgress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from lacvit.config import DataSettings, RunSettings
 from lacvit.data.decoding import decoding_threads
@@ -14,6 +15,8 @@ from lacvit.data.records import ImageRecords, some_of
 from lacvit.data.splits import Fold, Splits, make_splits, split_manifest
 from lacvit.errors import InputError
 from lacvit.training.logs import Progress
+
+MOST_LOOKED_AT = 100  # images that are new since a run: are they readable at all?
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,30 @@ def listed_images(data: DataSettings) -> dict[str, ImageRecords]:
             "name with --root: lacvit train DATA, or data.path in the recipe."
         )
     return read_data(data.path, data.root)
+
+
+def changed_since(data: DataSettings, manifest: Mapping[str, Any]) -> str:
+    """What became of the images of a run since its ``data.json``, by their names; empty if nothing.
+
+    Few shots say nothing of the images that were not drawn.
+    """
+    held_out = manifest.get("held_out", {}).get("paths", ())
+    known = {path for paths in manifest["paths"].values() for path in paths} | set(held_out)
+    try:
+        by_split = listed_images(data)
+    except InputError as fault:
+        return f"Its images cannot be read any more: {fault}"
+    gone = known - {path for records in by_split.values() for path in records.paths}
+    said = [f"{len(gone)} of its images are gone ({some_of(sorted(gone))})"] if gone else []
+    new: list[str] = []
+    for records in by_split.values() if data.shots is None else ():
+        chosen = [i for i, path in enumerate(records.paths) if path not in known][:MOST_LOOKED_AT]
+        faults, _ = find_unreadable(records.select(chosen), decoding_threads())
+        unreadable = {fault.path for fault in faults}
+        new += [records.paths[i] for i in chosen if records.paths[i] not in unreadable]
+    if new:
+        said.append(f"others are there that it had not ({some_of(new)})")
+    return f"Since then {' and '.join(said)}." if said else ""
 
 
 def _readable(

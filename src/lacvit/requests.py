@@ -7,6 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 PLACES = ("data.path", "data.root")  # settings that say where images lie
+# What makes a run faster or slower and no other: it goes on whatever these are now.
+OF_THE_MACHINE = ("device", "workers", "evaluation.batch_size")
 TOLD = 5  # differences in a message
 
 
@@ -17,7 +19,7 @@ def differences(
 ) -> str:
     """What two requests say differently, in words; empty where they agree.
 
-    They may spell differently where the images lie.
+    They may spell differently where the images lie, and be of other machines.
 
     Args:
         earlier: of the run that is there.
@@ -27,7 +29,11 @@ def differences(
             that this version has no more is let pass. Without them all that is said counts.
     """
     there, here = ({**defaults, **_spelt_out(one)} for one in (earlier, request))
-    keys = [key for key in sorted(defaults or there | here) if there.get(key) != here.get(key)]
+    keys = [
+        key
+        for key in sorted(defaults or there | here)
+        if there.get(key) != here.get(key) and key not in OF_THE_MACHINE
+    ]
     told = ((key, *({**defaults, **one}.get(key) for one in (earlier, request))) for key in keys)
     return "; ".join([f"{key} is {one!r} there, {other!r} here" for key, one, other in told][:TOLD])
 

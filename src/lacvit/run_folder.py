@@ -96,8 +96,8 @@ def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
 
 def _cannot_write(path: Path, error: OSError) -> InputError:
     return InputError(
-        f"{path} cannot be written: {error.strerror}. "
-        f"Free some space or choose another folder with --output; the same command goes on."
+        f"{path} cannot be written: {error.strerror}. Allow it or free some space, or choose "
+        f"another folder with --output; the same command goes on."
     )
 
 

@@ -20,6 +20,7 @@ from lacvit.staging import load_chosen
 from lacvit.training.logs import Progress
 from lacvit.training.optim import automatic_learning_rate
 
+SEEN_FOR_SIZE = 32  # images that tell how large they are
 KINDS: Mapping[regime.Pretraining, str] = {
     "labels": "pretrained with labels",
     "none": "pretrained without labels",
@@ -175,6 +176,6 @@ def choose_precision(settings: RunSettings, progress: Progress, shared: Shared) 
 
 
 def shorter_side(records: ImageRecords) -> int:
-    """Pixels: the median of the first few images."""
-    sides = [min(records.read(i).shape[:2]) for i in range(min(8, len(records)))]
-    return int(np.median(sides))
+    """Pixels: the median of a few images, spread over all classes."""
+    few = np.linspace(0, len(records) - 1, min(SEEN_FOR_SIZE, len(records))).round().astype(int)
+    return int(np.median([min(records.read(int(i)).shape[:2]) for i in few]))

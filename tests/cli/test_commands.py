@@ -143,6 +143,12 @@ def test_evaluate_uses_every_image_of_a_folder_without_splits(
     paths = json.loads((trained / "data.json").read_text())["paths"]
     seen = len(paths["train"]) + len(paths["validation"])
     assert 0 < seen < 36
+    assert "digit 2" in printed, "a line for each class"
+    assert exit_code(["evaluate", str(trained), str(digits), "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["images"], len(found["per_class"])) == (36, 3)
+    assert found["per_class"][1]["class"] == "digit 1"
+    assert sum(one["support"] for one in found["per_class"]) == 36
     assert f"Note: {seen} of these 36 images trained this model or chose its settings" in printed
     shutil.copytree(digits, tmp_path / "others")
     assert exit_code(["evaluate", str(trained), str(tmp_path / "others")]) == 0

@@ -108,8 +108,19 @@ def test_a_claim_that_does_not_survive_holm_says_so() -> None:
     back = pair_words("knn", "lacvit", found.mirrored(), 0.2)
     assert "worse if this pair were the only one" in back
     assert "Use lacvit here" not in back
-    told = answer("knn", "joint-refit", "lacvit", 1.0, {("lacvit", "knn"): (found, 0.2)})
-    assert "it is ahead of knn (+9.0 points, " in told
+    told = answer(
+        "knn",
+        "joint-refit",
+        "lacvit",
+        {"lacvit": 1.0, "knn": 0.5},
+        {("lacvit", "knn"): (found, 0.2)},
+    )
+    assert told.startswith("lacvit has the highest accuracy, 100.0 %; it is ahead of knn (+9.0 p")
+    level = {"lacvit": 0.9, "knn": 0.9, "joint": 0.9, "simclr": 0.5}
+    told_level = answer("knn", "joint-refit", "lacvit", level, {("lacvit", "knn"): (found, 0.2)})
+    assert told_level.startswith(
+        "lacvit has the highest accuracy, 90.0 %, and so have knn and joint; it "
+    )
     assert "), but not surely so among all pairs of the report." in told
 
 

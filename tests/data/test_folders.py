@@ -222,6 +222,15 @@ def test_a_name_that_is_no_text_is_refused_before_anything_is_written(tmp_path):
         read_class_folders(tmp_path / "photos")
 
 
+def test_what_lacvit_wrote_among_the_classes_is_no_class(tmp_path):
+    write_classes(tmp_path, {"cats": 2, "dogs": 2, "runs/photos-s0/figures": 1, "mine/figures": 1})
+    for name in ("status.json", "settings.toml"):
+        (tmp_path / "runs/photos-s0" / name).touch()
+    (records,) = read_class_folders(tmp_path).values()
+    assert records.class_names == ("cats", "dogs", "mine")
+    assert left_out(tmp_path) == []
+
+
 def test_images_that_are_not_read_are_told_of(tmp_path):
     write_classes(tmp_path, {"cats": 2, "dogs": 0, "cats/deeper": 1})
     for name in ("a.heic", "b.HEIC", "c.avif", "notes.txt", ".d.heic"):

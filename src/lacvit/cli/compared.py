@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 
@@ -19,13 +20,14 @@ def tell(comparison: Any, request: Any, *, quiet: bool) -> None:
         print(comparison.figures["trials"]["words"])
     if request.pick:
         print(f"Model: {comparison.figures['picked']['words']}")
-        print(f"Use it: lacvit predict {comparison.folder} IMAGE...")
+        print(f"Use it: lacvit predict {shlex.quote(str(comparison.folder))} IMAGE...")
     print(f"\nReport: {comparison.folder / 'comparison.html'}")
 
 
 def show_all(figures: Any) -> None:
     """Every method on every data set, a row a cell."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from lacvit.comparison import accuracies
@@ -33,19 +35,21 @@ def show_all(figures: Any) -> None:
     names, rows = accuracies(figures)
     table = Table(*names, title="Accuracy@1 in per cent, mean of the seeds", title_justify="left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     Console().print(table)
 
 
 def _tested(figures: Any, cell: Any) -> str:
     times = len(cell["seeds"])
+    more = "" if times == 1 else "s"
     if figures["design"] == "folds":
-        return f"{cell['images']:,} images, {times} repeats of {figures['folds']} folds"
-    return f"{cell['images']:,} test images, {times} seed{'' if times == 1 else 's'}"
+        return f"{cell['images']:,} images, {times} repeat{more} of {figures['folds']} folds"
+    return f"{cell['images']:,} test images, {times} seed{more}"
 
 
 def _show(figures: Any) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
@@ -55,7 +59,7 @@ def _show(figures: Any) -> None:
             "Accuracy@1",
             "95 % interval",
             "least to most",
-            title=f"{cell['name']}: {_tested(figures, cell)}",
+            title=escape(f"{cell['name']}: {_tested(figures, cell)}"),
             title_justify="left",
         )
         for method in cell["methods"]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from lacvit.errors import InputError
 
 if TYPE_CHECKING:
     from lacvit.pipeline import TrainResult
@@ -49,7 +52,7 @@ def demo(
         for seed in range(seeds):
             data = output / f"digits-s{seed}"
             if not data.exists():
-                write_digits(data, seed)
+                _write_digits(data, seed)
             for method in METHODS:
                 progress.message(f"{method}, seed {seed}")
                 flags = SETTINGS if method != "linear-probe" else {}
@@ -65,12 +68,22 @@ def demo(
                 request = pipeline.Request(output=output / "runs" / f"{method}-s{seed}")
                 results[method].append(pipeline.train(settings, request, progress=progress))
     _show(results, time.monotonic() - started)
-    first = results["lacvit"][0].run_folder
+    first, example = results["lacvit"][0].run_folder, output / "digits-s0" / "test" / "3"
     print(
         f"Everything is in {output}. Open {first / 'report.html'}\n"
-        f"Label an image: lacvit predict {first} {output / 'digits-s0' / 'test' / '3'}\n"
+        f"Label an image: {shlex.join(['lacvit', 'predict', str(first), str(example)])}\n"
         f"Your own images, one folder a class: lacvit train YOUR_FOLDER"
     )
+
+
+def _write_digits(folder: Path, seed: int) -> None:
+    try:
+        write_digits(folder, seed)
+    except OSError as error:
+        raise InputError(
+            f"{folder.parent} cannot be written: {error.strerror}. Choose another folder with "
+            f"--output."
+        ) from error
 
 
 def write_digits(folder: Path, seed: int) -> None:

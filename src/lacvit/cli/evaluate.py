@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from lacvit.cli.options import Device, Download, Root, fetch_if_asked
+from lacvit.cli.options import Device, Download, Form, Format, Root, fetch_if_asked
+
+SHOWN = 20  # classes in the text
 
 
 def evaluate(
@@ -19,17 +23,41 @@ def evaluate(
     root: Root = None,
     download: Download = False,
     device: Device = "auto",
+    form: Form = Format.text,
 ) -> None:
-    """Measure a trained model on labelled images; classes are matched by name."""
+    """Measure a trained model on labelled images; classes are matched by name.
+
+    The text shows the classes of the lowest recall; --format json has all of them.
+    """
     from lacvit.evaluation import evaluate as measuring
     from lacvit.model import load
 
     fetch_if_asked(download, data, root)
     evaluation = measuring.evaluate(load(model, device=device), data, split=split, root=root)
+    if form == Format.json:
+        found = {**evaluation.summary(), "per_class": evaluation.by_class()}
+        print(json.dumps({**found, "notices": evaluation.notices}, indent=2, ensure_ascii=False))
+        return
     low, high = evaluation.interval
     print(
         f"Accuracy@1 {100 * evaluation.accuracy:.1f} % on {len(evaluation.labels_N)} images "
         f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
     )
+    _show_classes(evaluation.by_class())
     for notice in evaluation.notices:
         print(f"Note: {notice}")
+
+
+def _show_classes(rows: Sequence[Mapping[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    tested = sorted((row for row in rows if row["support"]), key=lambda row: row["recall"])
+    table = Table("class", "images", "recall", "precision", "F1")
+    for row in tested[:SHOWN]:
+        shares = (f"{100 * row[name]:.1f} %" for name in ("recall", "precision", "f1"))
+        table.add_row(escape(row["class"]), f"{row['support']:,}", *shares)
+    Console().print(table)
+    if len(tested) > SHOWN:
+        print(f"{len(tested) - SHOWN} more classes have a higher recall.")

@@ -72,7 +72,9 @@ def expand(paths: Sequence[str]) -> Iterator[str]:
         elif Path(path).exists():
             found = [path]
         else:
-            found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207  (absolute globs too)
+            # A [ may be a pattern's, or of a folder that is so called.
+            names = (glob.glob(p, recursive=True) for p in (path, path.replace("[", "[[]")))  # noqa: PTH207  (absolute globs too)
+            found = sorted(next(filter(None, names), []))
         if not found:
             raise InputError(f"There is no image at {path}. Give image files, folders or globs.")
         for name in found:
@@ -103,9 +105,9 @@ def _predict(
 def _table(predictions: Iterable[Prediction], top: int) -> None:
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("image", *(["label", "probability"] * top))
+    table = Table(Column("image", overflow="fold"), *(["label", "probability"] * top))
     for prediction in predictions:
         cells = [cell for name, p in prediction.top for cell in (escape(name), f"{p:.1%}")]
         table.add_row(escape(prediction.path), *cells)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,3 +20,17 @@ def report(
     for run in runs:
         compared = (run / "comparison.json").exists()
         print(write_comparison_report(run) if compared else write_report(run))
+        _tell_of_pictures(run, "comparison.json" if compared else "data.json")
+
+
+def _tell_of_pictures(run: Path, name: str) -> None:
+    """Pictures come from the data, which may have been moved since."""
+    if not (run / name).exists():
+        return
+    from lacvit.data.named_sets import names_a_set
+    from lacvit.run_folder import read_object
+
+    known = read_object(run / name)
+    data = str(known.get("root") or known.get("data") or "")
+    if data and not Path(data).exists() and not names_a_set(data, known.get("set_root")):
+        print(f"Note: {data} is not there any more, so the page shows no images.", file=sys.stderr)

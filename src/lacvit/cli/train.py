@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -120,7 +121,10 @@ def train(
         ),
     ] = None,
     max_time: Annotated[
-        str | None, typer.Option(help="Shorten the schedule to end within 90s, 45m or 2h.")
+        str | None,
+        typer.Option(
+            help="Shorten the schedule to end within about 90s, 45m or 2h, by timed steps."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Show the plan and write nothing.")] = False,
     quiet: Annotated[bool, typer.Option(help="Only warnings and the result.")] = False,
@@ -236,7 +240,7 @@ def _run(
     for notice in result.notices:
         print(f"Note: {notice}")
     print(f"Run: {result.run_folder}\nReport: {result.run_folder / 'report.html'}")
-    print(f"Use it: lacvit predict {result.run_folder} IMAGE...")
+    print(f"Use it: lacvit predict {shlex.quote(str(result.run_folder))} IMAGE...")
 
 
 UNITS = {"s": 1, "m": 60, "h": 3600}

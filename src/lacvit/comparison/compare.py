@@ -18,6 +18,7 @@ from lacvit.comparison.state import failed_runs, has_ended, record_failure
 from lacvit.comparison.tables import as_csv, as_latex, as_markdown
 from lacvit.errors import Diverged, InputError, LacvitError, RunStopped
 from lacvit.forecast import in_words
+from lacvit.lock import locked
 from lacvit.report import write_comparison_report
 from lacvit.report.held_out import held_out_table
 from lacvit.run_folder import write_json, write_text
@@ -65,12 +66,13 @@ def compare(
 
 def carry_out(work: Work) -> Comparison:
     """What is missing of a comparison, and its files and page."""
-    try:
-        comparison = _run_missing(work)
-    except (LacvitError, RunStopped):
-        _leave_page(work)
-        raise
-    write_comparison_report(work.request.output)
+    with locked(work.request.output):
+        try:
+            comparison = _run_missing(work)
+        except (LacvitError, RunStopped):
+            _leave_page(work)
+            raise
+        write_comparison_report(work.request.output)
     for line in _failure_lines(comparison):
         work.progress.message(line)
     return comparison

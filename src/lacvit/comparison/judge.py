@@ -163,6 +163,19 @@ def _cell(
         }
         for (one, other), (difference, p_holm) in found.items()
     ]
+    methods = [
+        _method(
+            m,
+            [run for run in runs if run.method == m],
+            [run for run in whole if run.method == m],
+            compared.seeds,
+            _accuracy_interval(
+                compared.correct.get(m), whole if request.folds else None, compared.seeds
+            ),
+        )
+        for m in compared.methods
+    ]
+    accuracies = {m["method"]: m["accuracy"] for m in methods if m["method"] in compared.correct}
     return {
         "name": cell.name,
         "backbone": cell.backbone,
@@ -170,32 +183,25 @@ def _cell(
         "images": len(whole[0].correct_N) if whole else 0,
         "classes": len(runs[0].class_names) if runs else 0,
         "seeds": compared.seeds,
-        "methods": [
-            _method(
-                m,
-                [run for run in runs if run.method == m],
-                [run for run in whole if run.method == m],
-                compared.seeds,
-                _accuracy_interval(
-                    compared.correct.get(m), whole if request.folds else None, compared.seeds
-                ),
-            )
-            for m in compared.methods
-        ],
+        "methods": methods,
         "leader": compared.leader,
         "reference": compared.ours,
         "default": compared.default,
         "pairs": pairs,  # the reference against all others, then the default method, the leader
-        "answer": f"{cell.name}: {_answer(compared, found, request)}",
+        "answer": f"{cell.name}: {_answer(compared, accuracies, found, request)}",
     }
 
 
-def _answer(compared: _Compared, found: Mapping[tuple[str, str], Found], request: Request) -> str:
+def _answer(
+    compared: _Compared,
+    accuracies: Mapping[str, float],
+    found: Mapping[tuple[str, str], Found],
+    request: Request,
+) -> str:
     if compared.leader is None or not found:
         unit = "repeat of folds" if request.folds else "seed"
         return f"no two methods have ended on the same {unit} yet."
-    accuracy = float(compared.correct[compared.leader].mean())
-    return answer(compared.ours, compared.default, compared.leader, accuracy, found)
+    return answer(compared.ours, compared.default, compared.leader, accuracies, found)
 
 
 def _method(

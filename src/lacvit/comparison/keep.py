@@ -87,7 +87,7 @@ def keep(request: Request, ended: Ended, shared: Shared, progress: Progress) -> 
     among = "compared" if len(request.shots) == 1 else "with the most images a class"
     why = (
         f"{run.method} ({run.cell.name}) has the highest mean validation accuracy of the methods "
-        f"{among}, {100 * winner.mean:.1f} % over {winner.runs} runs"
+        f"{among}, {100 * winner.mean:.1f} % over {winner.runs} runs{_level(winner)}"
     )
     folder = run.folder
     if request.folds:
@@ -96,7 +96,11 @@ def keep(request: Request, ended: Ended, shared: Shared, progress: Progress) -> 
         why += f". {_again(run)} {out_of_fold(found, request.folds)}"
     else:
         why += f"; this is its run of the highest validation accuracy, seed {run.seed}"
-    why += ". No test image had a say."
+    why += (
+        ". What validates in one fold tests in another, so images that tested had a say."
+        if request.folds
+        else ". No test image had a say."
+    )
     _copy(folder / "model", request.output / "model", why)
     # Beside the model, as in a run: what is evaluated later may be what trained it.
     write_json(RunFolder(request.output).data, read_json(RunFolder(folder).data))
@@ -114,6 +118,12 @@ def keep(request: Request, ended: Ended, shared: Shared, progress: Progress) -> 
         "refitted_on_all": bool(request.folds) and _sees_all(run),
         "words": why,
     }
+
+
+def _level(winner: Winner) -> str:
+    level = [name for name, mean in winner.means.items() if mean == winner.mean][1:]
+    verb = "has" if len(level) == 1 else "have"
+    return f" ({' and '.join(level)} {verb} it too, and came later)" if level else ""
 
 
 def _again(run: PlannedRun) -> str:

@@ -97,7 +97,7 @@ def answer(
     ours: str,
     default: str,
     leader: str,
-    accuracy: float,
+    accuracies: Mapping[str, float],
     found: Mapping[tuple[str, str], Found],
 ) -> str:
     """Who leads, and what that is worth; then how lacvit and the default method stand.
@@ -106,11 +106,14 @@ def answer(
         ours: the method that all others are set against.
         default: the arm that `lacvit train` trains of this backbone where nothing is said.
         leader: the method of the highest accuracy.
-        accuracy: its.
+        accuracies: of every method.
         found: the pairs with ``ours``, with the default method and with the leader, each once.
     """
+    best = accuracies[leader]
+    level = [name for name, value in accuracies.items() if value == best and name != leader]
+    so_have = f", and so {'has' if len(level) == 1 else 'have'} {' and '.join(level)}"
     said = [
-        f"{leader} has the highest accuracy, {100 * accuracy:.1f} %; it "
+        f"{leader} has the highest accuracy, {100 * best:.1f} %{so_have if level else ''}; it "
         f"{'; it '.join(_relations(leader, found, figures=True))}."
     ]
     for method in dict.fromkeys((ours, default)) if len(found) > 1 else ():

@@ -19,6 +19,8 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".ti
 # Of images that Pillow does not read everywhere: told of where they are left out.
 OTHER_IMAGES = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw")
 
+RUN_FILES = ("status.json", "settings.toml")  # that a run folder has before any picture
+
 # The names that a split may go by, in any case.
 SPLIT_NAMES: dict[str, tuple[str, ...]] = {
     "train": ("train", "training"),
@@ -42,9 +44,9 @@ def natural_order(name: str) -> tuple[list[str | int], str]:
 def read_class_folders(folder: Path) -> dict[str, ImageRecords]:
     """Read ``folder/cats/1.jpg`` as ``{"all": ...}``, ``folder/train/cats/1.jpg`` by split.
 
-    A class is a folder; images may lie at any depth below it. Hidden files, and files whose
-    ending is no image's, are ignored. Where every folder that holds images has a split's name,
-    and holds class folders itself, the folders are splits.
+    A class is a folder; images may lie at any depth below it. Hidden files, files whose ending is
+    no image's, and run folders of lacvit are ignored. Where every folder that holds images has a
+    split's name, and holds class folders itself, the folders are splits.
 
     Raises:
         InputError: no images, images outside class folders, splits mixed with classes.
@@ -141,11 +143,12 @@ def left_out(folder: Path) -> list[str]:
     endings: Counter[str] = Counter()
     empty = []
     for directory, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        seen = [name for name in sorted(folders) if not name.startswith(".")]
+        folders[:] = [name for name in seen if not _is_run(Path(directory) / name)]
         visible = [name for name in names if not name.startswith(".")]
         found = Counter(Path(name).suffix.lower() for name in visible)
         endings.update({ending: n for ending, n in found.items() if ending in OTHER_IMAGES})
-        if not folders and not any(map(_is_candidate, visible)):
+        if not seen and not any(map(_is_candidate, visible)):
             empty.append(str(Path(directory).relative_to(folder)))
     said = []
     if endings:
@@ -184,7 +187,12 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _folders_in(folder: Path) -> list[str]:
-    return [entry.name for entry in _entries(folder) if entry.is_dir()]
+    return [e.name for e in _entries(folder) if e.is_dir() and not _is_run(folder / e.name)]
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether lacvit trained there: who works inside the data has `runs` beside the classes."""
+    return all((folder / name).exists() for name in RUN_FILES)
 
 
 def _files_in(folder: Path) -> list[str]:

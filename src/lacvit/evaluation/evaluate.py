@@ -6,7 +6,7 @@ Shape letters: N images, C classes, D feature dimensions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,16 +30,17 @@ from lacvit.metrics.calibration import (
     reliability,
     tempered,
 )
-from lacvit.metrics.classification import accuracy, macro_f1, wilson_interval
+from lacvit.metrics.classification import accuracy, macro_f1, per_class, wilson_interval
 from lacvit.model import Classifier
 from lacvit.run_folder import RunFolder, read_json
 
 BATCH = 256  # images a forward pass
+BY_CLASS = ("class", "precision", "recall", "f1", "support")
 
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """A classifier's answers on labelled images, and what they are worth.
 
@@ -48,11 +49,18 @@ class Evaluation:
     """
 
     class_names: tuple[str, ...]
-    paths: tuple[str, ...] = field(repr=False)
-    labels_N: Array = field(repr=False)
-    logits_NC: Array = field(repr=False)
+    paths: tuple[str, ...]
+    labels_N: Array
+    logits_NC: Array
     temperature: float = 1.0  # the classifier's, which divides the logits
     notices: tuple[str, ...] = ()  # what the user should know of the data
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        return (
+            f"Evaluation(accuracy={self.accuracy:.4f}, interval=({low:.4f}, {high:.4f}), "
+            f"images={len(self.labels_N)}, classes={len(self.class_names)})"
+        )
 
     @cached_property
     def probabilities_NC(self) -> Array:
@@ -85,6 +93,13 @@ class Evaluation:
             "temperature": self.temperature,
             "before_temperature": self._calibration(1.0),
         }
+
+    def by_class(self) -> list[dict[str, object]]:
+        """Name, precision, recall, F1 and number of images of each class, in their order."""
+        scores = per_class(self.labels_N, self.predictions_N, len(self.class_names))
+        columns = (scores.precision, scores.recall, scores.f1, scores.support)
+        rows = zip(self.class_names, *(column.tolist() for column in columns), strict=True)
+        return [dict(zip(BY_CLASS, row, strict=True)) for row in rows]
 
     def _calibration(self, temperature: float) -> dict[str, float]:
         probabilities_NC = tempered(self.logits_NC, temperature)

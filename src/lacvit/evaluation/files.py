@@ -15,8 +15,7 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save
 
 from lacvit.evaluated import PREDICTIONS
-from lacvit.evaluation.evaluate import Evaluation
-from lacvit.metrics.classification import per_class
+from lacvit.evaluation.evaluate import BY_CLASS, Evaluation
 from lacvit.run_folder import write_bytes, write_text
 
 Array = npt.NDArray[Any]
@@ -25,10 +24,11 @@ Array = npt.NDArray[Any]
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """``per_class.csv``, ``predictions.parquet`` and ``mistakes.csv`` of the test split."""
     names = evaluation.class_names
-    scores = per_class(evaluation.labels_N, evaluation.predictions_N, len(names))
-    columns = (scores.precision, scores.recall, scores.f1, scores.support)
-    rows = [(name, *(f"{column[c]:.6g}" for column in columns)) for c, name in enumerate(names)]
-    write_csv(folder / "per_class.csv", ("class", "precision", "recall", "f1", "support"), rows)
+    rows = [
+        (name, *(f"{value:.6g}" for value in values))
+        for name, *values in (list(row.values()) for row in evaluation.by_class())
+    ]
+    write_csv(folder / "per_class.csv", BY_CLASS, rows)
     predictions = evaluation.predictions_N
     table = pa.table(
         {

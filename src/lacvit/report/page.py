@@ -59,7 +59,7 @@ def _content(run: RunRecord, thumbnails: Thumbnails) -> dict[str, object]:
         "settings": _setting_tables(run.settings),
         "command": run.environment.get("command"),
         "open_rows": OPEN_ROWS,
-        "recipe": shlex.join(["lacvit", "train", "--recipe", str(run.folder / "settings.toml")]),
+        "recipe": _again(run.folder),
     }
     if evaluation is not None:
         content["confusion"] = sections.confusion_section(evaluation.predictions, figures)
@@ -111,3 +111,9 @@ def _setting_tables(settings: Mapping[str, object]) -> dict[str, dict[str, objec
     top = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
     tables = {key: dict(value) for key, value in settings.items() if isinstance(value, Mapping)}
     return ({"run": top} if top else {}) | tables
+
+
+def _again(folder: Path) -> str:
+    """A command that trains the same run once more, beside it."""
+    recipe, output = folder / "settings.toml", folder.with_name(f"{folder.name}-again")
+    return shlex.join(["lacvit", "train", "--recipe", str(recipe), "--output", str(output)])

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lacvit.errors import InputError
-from lacvit.run_folder import read_json
+from lacvit.run_folder import read_object
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 
@@ -75,7 +75,7 @@ def restore(
     if not whole:
         return 0
     place = whole[-1]
-    state = read_json(place / STATE)
+    state = _state(place, folder)
     for name in (MODEL, OPTIMIZER):
         if not (place / name).exists() or _sha256(place / name) != state["sha256"][name]:
             raise InputError(
@@ -96,6 +96,13 @@ def restore(
     _load_optimizer(optimizer, load_file(place / OPTIMIZER))
     epoch: int = state["epoch"]
     return epoch
+
+
+def _state(place: Path, folder: Path) -> dict[str, Any]:
+    try:
+        return read_object(place / STATE)
+    except InputError as error:
+        raise InputError(f"{error} Delete {folder} to train that stage again.") from error
 
 
 def _whole(folder: Path) -> list[Path]:
