@@ -274,7 +274,7 @@ def test_a_place_may_be_spelt_in_any_way(
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("data.shots", 10), ("data.hold_out_classes", "2"), ("features.crops", "whole")],
+    [("data.shots", 10), ("data.hold_out_classes", ["2"]), ("features.crops", "whole")],
 )
 def test_a_setting_that_only_one_of_two_requests_has_tells_them_apart(
     key: str, value: object
