@@ -48,6 +48,9 @@ def test_a_run_that_diverges_is_left_out_and_the_others_go_on(
         "linear-probe", "cross-entropy",
     ]  # fmt: skip
     assert not figures["complete"]
+    runs = request.output / "runs"
+    assert (runs / "cross-entropy-pico-s0" / "model" / "model.safetensors").exists()
+    assert list(runs.rglob("checkpoints")) == [], "nothing goes on from them"
     (failed,) = figures["failed"]
     assert (failed["folder"], failed["method"]) == ("runs/lacvit-pico-s0", "lacvit")
     assert "not finite" in failed["reason"]

@@ -14,7 +14,7 @@ from lacvit.comparison.begin import AUTO, Work, begin
 from lacvit.comparison.judge import judge
 from lacvit.comparison.outlook import describe, remaining_seconds
 from lacvit.comparison.plan import Changes, PlannedRun, Request, plan_runs
-from lacvit.comparison.state import failed_runs, has_ended, record_failure
+from lacvit.comparison.state import drop_checkpoints, failed_runs, has_ended, record_failure
 from lacvit.comparison.tables import as_csv, as_latex, as_markdown
 from lacvit.errors import Diverged, InputError, LacvitError, RunStopped
 from lacvit.forecast import in_words
@@ -106,6 +106,7 @@ def _run(run: PlannedRun, work: Work) -> None:
         pipeline.train(run.settings, asked, progress=work.progress, shared=work.shared)
     except Diverged as error:
         work.progress.message(f"This run is left out: {record_failure(run, error)}")
+    drop_checkpoints(run)
 
 
 def _failure_lines(comparison: Comparison) -> list[str]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lacvit import pipeline
-from lacvit.arms import find_arm
 from lacvit.comparison.outlook import Outlook
 from lacvit.comparison.plan import (
     Cell,
@@ -19,7 +18,7 @@ from lacvit.comparison.plan import (
     folder_name,
     settings_of,
 )
-from lacvit.comparison.state import has_ended, record_failure
+from lacvit.comparison.state import drop_checkpoints, has_ended, record_failure
 from lacvit.comparison.trials import TRIAL_SEED, Candidate, as_settings, best_of, candidates
 from lacvit.errors import Diverged, InputError
 from lacvit.run_folder import RunFolder, read_json
@@ -94,17 +93,12 @@ def plan_trials(
 def run_trial(trial: Trial, shared: Shared, progress: Progress) -> None:
     """Train it and measure it on the validation images; its weights are not kept."""
     asked = pipeline.Request(output=trial.run.folder, report=False, test=False)
-    folder = RunFolder(trial.run.folder)
     try:
         pipeline.train(trial.run.settings, asked, progress=progress, shared=shared)
     except Diverged as error:
         progress.message(f"This trial is out: {record_failure(trial.run, error)}")
-    for heavy in (folder.model, *(folder.stage(s).checkpoints for s in _stages(trial))):
-        shutil.rmtree(heavy, ignore_errors=True)
-
-
-def _stages(trial: Trial) -> tuple[str, ...]:
-    return find_arm(trial.run.method).stages
+    drop_checkpoints(trial.run)
+    shutil.rmtree(RunFolder(trial.run.folder).model, ignore_errors=True)
 
 
 def record(request: Request, trials: Trials) -> dict[str, Any]:
