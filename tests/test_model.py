@@ -220,7 +220,8 @@ def test_where_no_model_is_the_way_is_told(saved: Path, tmp_path: Path) -> None:
     assert refusal(tmp_path / "half") == (
         f"The run in {tmp_path / 'half'} has not finished: give its command again."
     )
-    for path in (tmp_path / "nowhere", tmp_path, saved / "model" / "model.safetensors"):
+    assert refusal(tmp_path / "nowhere").startswith(f"There is no folder {tmp_path / 'nowhere'}. G")
+    for path in (tmp_path, saved / "model" / "model.safetensors"):
         assert refusal(path).startswith(f"{path} holds no model: neither config.json nor model/")
 
 

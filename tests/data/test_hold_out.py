@@ -67,12 +67,12 @@ def test_a_class_called_by_a_number_wins_over_the_number() -> None:
         (("dgo",), [5] * 4, "no class to hold out called dgo. Did you mean dog? The classes are"),
         (("xyz123", "fxo"), [5] * 4, "called xyz123, fxo. Did you mean fox?"),
         (("cat", "dog", "fox"), [5] * 4, "holding out 3 of 4 classes leaves owl; at least 2"),
-        (("3",), [5] * 4, "holding out 3 of 4 classes leaves"),
+        (("3",), [5] * 4, "--hold-out-classes is 3; give 1 to 2 of the 4 classes"),
         (("cat",), [1, 5, 5, 5], "too few images to hold out: cat has 1; a held-out class needs"),
         (("0",), [5] * 4, "--hold-out-classes is 0; give 1 to 2 of the 4 classes"),
         (("-1",), [5] * 4, "--hold-out-classes is -1; give 1 to 2"),
         (("9",), [5] * 4, "--hold-out-classes is 9; give 1 to 2"),
-        (("3",), [5, 5, 1, 1, 1, 1], "--hold-out-classes is 3; give 1 to 2 of the 6 classes (2 im"),
+        (("2",), [5, 1, 1, 1], "--hold-out-classes is 2; give 1 to 1 of the 4 classes (2 images"),
     ],
 )
 def test_what_cannot_be_held_out(asked: tuple[str, ...], counts: list[int], said: str) -> None:
