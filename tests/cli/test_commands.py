@@ -10,6 +10,8 @@ import pytest
 
 from digit_folders import write_digit_folder, write_split_folder
 from lacvit.cli.main import main
+from lacvit.cli.predict import expand
+from lacvit.errors import InputError
 
 FAST = ["--backbone", "pico", "--method", "linear-probe", "--set", "precision=fp32"]
 
@@ -107,6 +109,30 @@ def test_predict_jsonl_and_globs(
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(rows) == 36
     assert rows[0]["top"][0]["label"] == rows[0]["label"]
+
+
+def test_a_bracket_may_be_a_pattern_or_part_of_a_name(digits: Path, tmp_path: Path) -> None:
+    place = tmp_path / "photos [v2]"
+    place.mkdir()
+    for name in ("1.png", "2.png", ".3.png"):
+        shutil.copy(next((digits / "digit 2").iterdir()), place / name)
+    both, first = [str(place / name) for name in ("1.png", "2.png")], [str(place / "1.png")]
+    assert list(expand([str(place / "*.png")])) == both
+    assert list(expand([f"{tmp_path}/photos*/[1].png"])) == first
+    with pytest.raises(InputError, match="There is no image at"):
+        list(expand([f"{place}/[3].png"]))
+
+
+def test_a_report_without_its_images_says_so(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    assert exit_code(["report", str(run)]) == 0
+    assert capsys.readouterr().err == ""
+    data = json.loads((run / "data.json").read_text())
+    (run / "data.json").write_text(json.dumps({**data, "root": str(tmp_path / "gone")}))
+    assert exit_code(["report", str(run)]) == 0
+    assert f"Note: {tmp_path / 'gone'} is not there any more" in capsys.readouterr().err
 
 
 def test_predict_table_is_readable(

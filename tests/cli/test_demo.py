@@ -14,6 +14,14 @@ def exit_code(argv: list[str]) -> int:
     return int(stopped.value.code or 0)
 
 
+def test_a_demo_that_cannot_be_written_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert exit_code(["demo", "--output", str(tmp_path / "file" / "demo")]) == 2
+    assert "demo cannot be written: Not a directory. Choose another" in capsys.readouterr().err
+
+
 def test_the_demo_compares_three_methods_and_what_it_names_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from digit_folders import write_split_folder
 from lacvit import pipeline
 from lacvit.comparison import Request, compare
 from lacvit.errors import Diverged, InputError, RunStopped
+from lacvit.lock import locked
 from lacvit.run_folder import read_json
 from lacvit.training.logs import Silence
 
@@ -138,6 +139,15 @@ def test_a_stop_leaves_a_page_of_what_there_is_and_none_of_what_was(
     assert "made in brief" not in whole
     assert "Which class is taken for which" in whole
     assert read_json(request.output / "comparison.json")["failed"] == []
+
+
+def test_one_process_at_a_time_works_on_a_comparison(digits: Path, tmp_path: Path) -> None:
+    request = Request(
+        output=tmp_path / "out", methods=("knn", "linear-probe"), backbones=("pico",), seeds=1
+    )
+    with locked(request.output), pytest.raises(InputError, match="Another process is at work in"):
+        compare({"data.path": str(digits), "precision": "fp32", "workers": 1}, request)
+    assert not (request.output / "runs").exists()
 
 
 def test_a_method_whose_trials_all_diverge_runs_as_it_is(digits: Path, tmp_path: Path) -> None:

@@ -72,14 +72,18 @@ def expand(paths: Sequence[str]) -> Iterator[str]:
         elif Path(path).exists():
             found = [path]
         else:
-            # A [ may be a pattern's, or of a folder that is so called.
-            names = (glob.glob(p, recursive=True) for p in (path, path.replace("[", "[[]")))  # noqa: PTH207  (absolute globs too)
-            found = sorted(next(filter(None, names), []))
+            # A [ is a pattern's, or else of a folder that is so called.
+            found = _matching(path) or _matching(path.replace("[", "[[]"))
         if not found:
             raise InputError(f"There is no image at {path}. Give image files, folders or globs.")
         for name in found:
             check_name(name)
             yield name
+
+
+def _matching(pattern: str) -> list[str]:
+    # Not Path.glob, which takes no absolute pattern and finds hidden files.
+    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
 
 
 def _predict(
