@@ -2,7 +2,7 @@
 
 import pytest
 
-from lacvit.arms import ARMS, DEFAULT_ARM, automatic_arm, find_arm
+from lacvit.arms import ARMS, AUTOMATIC, DEFAULT_ARM, OF_STAGE, find_arm
 from lacvit.config import make_settings
 from lacvit.errors import InputError
 
@@ -50,17 +50,10 @@ def test_another_name_is_refused_with_all_names() -> None:
     assert [line.split()[0] for line in lines[1:]] == list(STAGES)
 
 
-@pytest.mark.parametrize(
-    ("keys", "name"),
-    [
-        ((), "joint-refit"),
-        (("seed", "head.solver", "joint.lr"), "joint-refit"),
-        (("contrastive.epochs",), "joint-refit"),
-        (("contrastive.micro_batch", "seed"), "lacvit"),
-    ],
-)
-def test_who_sets_the_contrastive_stage_means_lacvit(keys: tuple[str, ...], name: str) -> None:
-    assert automatic_arm(keys) == name
+def test_every_stage_of_the_encoder_has_an_arm_that_trains_by_it_alone() -> None:
+    assert {stage: find_arm(name).stages for stage, name in OF_STAGE.items()} == {
+        stage: (stage, "head") for stage in AUTOMATIC.encoder_stages
+    }
 
 
 def test_knn_reads_each_image_once_whatever_a_recipe_says() -> None:

@@ -15,7 +15,7 @@ LAYERS = {
     "errors": 0.0,
     "arms": 0.5, "config": 0.6, "input_spec": 0.5, "regime": 0.5,
     "requests": 0.4, "naming": 0.7, "run_folder": 0.5, "lock": 0.5, "evaluated": 0.5,
-    "devices": 1.0, "distributed": 0.9, "losses": 1.0, "metrics": 1.0,
+    "devices": 1.0, "environment": 1.0, "distributed": 0.9, "losses": 1.0, "metrics": 1.0,
     "data": 2.0, "backbones": 2.0,
     "features": 2.5, "neighbour_head": 2.5, "model": 2.6, "downloads": 2.6,
     "training": 3.0, "evaluation": 3.0, "report": 3.0, "model_card": 3.0,

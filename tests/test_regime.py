@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lacvit import naming, planning, regime, settling
+from lacvit.arms import OF_STAGE
 from lacvit.backbones import Backbone, load_backbone
 from lacvit.config import make_settings
 from lacvit.data.records import records_from_arrays
@@ -84,12 +85,18 @@ def test_the_arm_goes_by_the_pretraining(
 @pytest.mark.parametrize(
     ("flags", "arm"),
     [
-        ({"joint.lr": 0.1, "cross_entropy.lr": 0.1}, None),  # as --lr sets them
+        ({f"{stage}.lr": 0.1 for stage in OF_STAGE}, None),  # as --lr sets them
+        ({"contrastive.epochs": 5}, None),  # every arm's budget
+        ({"contrastive.temperature": 0.2}, "lacvit"),
+        ({"contrastive.temperature": 0.2, **{f"{s}.lr": 0.1 for s in OF_STAGE}}, "lacvit"),
+        ({"contrastive.micro_batch": 8}, "lacvit"),
         ({"joint.lr": 0.1}, "joint-refit"),
         ({"joint.temperature": 0.2}, "joint-refit"),
         ({"joint.temperature": 0.1}, "joint-refit"),  # what it is anyway
         ({"joint.lr": 0.1, "cross_entropy.lr": 0.2}, None),
-        ({"joint.temperature": 0.2, "joint.lr": 0.1, "cross_entropy.lr": 0.1}, "joint-refit"),
+        ({"joint.temperature": 0.2, **{f"{s}.lr": 0.1 for s in OF_STAGE}}, "joint-refit"),
+        ({"joint.lr": 0.1, "cross_entropy.lr": 0.1}, None),
+        ({"joint.temperature": 0.2, "contrastive.temperature": 0.2}, None),
         ({"cross_entropy.label_smoothing": 0.0}, "cross-entropy-refit"),
         ({"cross_entropy.epochs": 3}, "cross-entropy-refit"),
     ],

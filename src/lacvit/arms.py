@@ -6,14 +6,14 @@ An arm is a list of stages and what it changes in the settings; there is no othe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from lacvit.errors import InputError
 
 DEFAULT_ARM = "joint-refit"  # what `--method auto` trains, where `regime` names no other
-PUBLISHED_ARM = "lacvit"  # what it trains where a setting of the contrastive stage is given
+PUBLISHED_ARM = "lacvit"  # what the others are set against, where it is among them
 UNTOUCHED = "untouched"  # the pretrained encoder, where encoders go by their last stage
 
 
@@ -125,17 +125,16 @@ ARMS: dict[str, Arm] = {
 }
 
 
-# What `--method auto` may come to: which of the stages it is waits for the backbone (`regime`).
-AUTOMATIC = Arm("what the figures favour for such an encoder", ("joint", "cross_entropy", "head"))
-
-
-def automatic_arm(keys: Iterable[str]) -> str:
-    """The arm that ``--method auto`` means beside settings of these dotted keys.
-
-    Who sets the contrastive stage means the method that has it; its epochs are every arm's budget.
-    """
-    contrasts = any(k.startswith("contrastive.") and k != "contrastive.epochs" for k in keys)
-    return PUBLISHED_ARM if contrasts else DEFAULT_ARM
+# What `--method auto` may come to, by the stage that trains the encoder: who sets one of them by
+# hand means the arm that has it, and else the encoder decides (`regime`).
+OF_STAGE: Mapping[str, str] = MappingProxyType(
+    {
+        "contrastive": PUBLISHED_ARM,
+        "joint": "joint-refit",
+        "cross_entropy": "cross-entropy-refit",
+    }
+)
+AUTOMATIC = Arm("what the figures favour for such an encoder", (*OF_STAGE, "head"))
 
 
 def find_arm(name: str) -> Arm:

@@ -22,6 +22,7 @@ from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits, split_manifest
 from lacvit.devices import find_device, memory_told, own_device
 from lacvit.distributed import Group, from_main, rank_of, start, together
+from lacvit.environment import environment
 from lacvit.errors import InputError
 from lacvit.forecast import describe as describe_forecast
 from lacvit.forecast import forecast
@@ -29,7 +30,7 @@ from lacvit.lock import locked
 from lacvit.outcome import TrainResult, finish, finish_on_validation, read_result
 from lacvit.reading import changed_since, data_manifest, read_splits
 from lacvit.report.page import write_report
-from lacvit.run_folder import RunFolder, State, begin, inspect, read_json
+from lacvit.run_folder import RunFolder, State, begin, inspect, read_json, write_json, write_toml
 from lacvit.settling import settle, settle_backbone, shorter_side
 from lacvit.shared import Shared
 from lacvit.staging import Run, load_chosen, train_stages
@@ -143,7 +144,9 @@ def _begin(
             f"command again to go on with it."
         )
     folder = begin(output, asked)
-    planning.write_plan(folder, settings, data_manifest(settings, splits))
+    write_toml(folder.settings, settings.model_dump(mode="json"))
+    write_json(folder.data, data_manifest(settings, splits))
+    write_json(folder.environment, environment(settings.device))
 
 
 def _going_on(output: Path, request: Request) -> str:

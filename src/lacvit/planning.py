@@ -1,17 +1,10 @@
-"""From what was asked to what will be done: ``auto`` resolved, notices, and the plan on disk."""
+"""From what was asked to what will be done: ``auto`` resolved, and what is said of it."""
 
 from __future__ import annotations
 
-import os
-import platform
-import shlex
-import sys
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
-
-import torch
 
 from lacvit.arms import find_arm
 from lacvit.backbones import Backbone, auto, pico
@@ -21,7 +14,6 @@ from lacvit.data.named_sets import names_a_set
 from lacvit.devices import find_device
 from lacvit.errors import InputError
 from lacvit.features import Crops
-from lacvit.run_folder import RunFolder, write_json, write_toml
 from lacvit.training.adapters import load_peft
 from lacvit.training.head import EXACT_ITERATIONS, SGD_EPOCHS
 from lacvit.training.optim import automatic_learning_rate
@@ -163,40 +155,3 @@ def reading_of(backbone: Backbone) -> list[str]:
     if origin.evidence is None:
         return []
     return [f"{origin.spec} is read as {origin.format} ({origin.evidence})."]
-
-
-def write_plan(folder: RunFolder, settings: RunSettings, manifest: dict[str, object]) -> None:
-    """``settings.toml``, ``data.json`` and ``environment.json``."""
-    write_toml(folder.settings, settings.model_dump(mode="json"))
-    write_json(folder.data, manifest)
-    write_json(folder.environment, _environment(settings))
-
-
-def _environment(settings: RunSettings) -> dict[str, object]:
-    libraries = ("lacvit", "torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow")
-    device = torch.device(settings.device)
-    return {
-        **{name: version(name) for name in libraries},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "command": _command(),
-    }
-
-
-def _command() -> str | None:
-    """What was typed, as a shell reads it; None where another program called."""
-    program = Path(sys.argv[0])
-    ours = program.stem == "lacvit" or program.parts[-2:] == ("lacvit", "__main__.py")
-    return shlex.join(["lacvit", *sys.argv[1:]]) if ours else None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor()

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from lacvit import planning, regime
-from lacvit.arms import find_arm
+from lacvit.arms import OF_STAGE, find_arm
 from lacvit.backbones import Backbone, auto
-from lacvit.config import RunSettings
+from lacvit.config import ContrastiveSettings, CrossEntropySettings, JointSettings, RunSettings
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits
 from lacvit.devices import accelerator_gigabytes, faster_precision
@@ -90,18 +90,21 @@ def settle_method(
     implied = _implied_arm(settings)
     arm = implied or regime.ARMS[pretraining]
     stage, head = find_arm(arm).stages[0], settings.head
-    training = settings.joint if stage == "joint" else settings.cross_entropy
+    training: ContrastiveSettings | JointSettings | CrossEntropySettings = getattr(settings, stage)
     choice = regime.choose(images, training.batch_size, pretraining, backbone.input_spec.size)
     changes: dict[str, object] = {"method": arm}
     said: list[str] = []
+    of_stage: dict[str, dict[str, object]] = {"contrastive": {}, stage: {}}
     if settings.contrastive.epochs == training.epochs == "auto":
-        changes["contrastive"] = settings.contrastive.model_copy(update={"epochs": choice.epochs})
+        of_stage["contrastive"]["epochs"] = choice.epochs
         said.append(f"{choice.epochs} epochs for {images:,} training images")
     if training.lr == "auto":
         lora = settings.backbone.trainable == "lora"
         rate = choice.rate * automatic_learning_rate(training.optimizer, backbone.dim, lora=lora)
-        changes[stage] = training.model_copy(update={"lr": rate})
+        of_stage[stage]["lr"] = rate
         said.append("the rate of such encoders")
+    for name, chosen in of_stage.items():
+        changes[name] = getattr(settings, name).model_copy(update=chosen)
     if head.fit_on == "auto" and head.solver != "sgd":
         changes["head"] = head.model_copy(update={"fit_on": regime.FIT_ON})
         said.append("a head fitted on validation images too, once they have chosen its strength")
@@ -120,16 +123,15 @@ def pretraining_of(backbone: Backbone) -> regime.Pretraining:
 
 
 def _implied_arm(settings: RunSettings) -> str | None:
-    """The arm whose stage alone was set by hand; flags such as ``--lr`` set both alike."""
-    joint, tuning = (
-        {name: getattr(section, name) for name in section.model_fields_set}
-        for section in (settings.joint, settings.cross_entropy)
-    )
-    of_joint = {name for name, value in joint.items() if tuning.get(name) != value}
-    of_tuning = {name for name, value in tuning.items() if joint.get(name) != value}
-    if bool(of_joint) == bool(of_tuning):
-        return None
-    return "joint-refit" if of_joint else "cross-entropy-refit"
+    """The arm whose stage alone was set by hand; flags such as ``--lr`` set all alike."""
+    given = {stage: getattr(settings, stage).model_dump(exclude_unset=True) for stage in OF_STAGE}
+    given["contrastive"].pop("epochs", None)  # the budget of every arm
+    meant = [
+        stage
+        for stage, own in given.items()
+        if any(other.get(name) != own[name] for name in own for other in given.values())
+    ]
+    return OF_STAGE[meant[0]] if len(meant) == 1 else None
 
 
 def settle_precision(settings: RunSettings, backbone: Backbone, splits: Splits) -> RunSettings:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy.interpolate import RectBivariateSpline
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -65,6 +64,8 @@ def resize_relative(table_RN: Tensor, grid: int) -> Tensor:
     old, new = distances_along(table_RN), 2 * grid - 1
     if old == new:
         return table_RN
+    from scipy.interpolate import RectBivariateSpline  # half a second that few models need
+
     places = _geometric_places(old // 2, new // 2)
     wanted = np.arange(-(new // 2), new // 2 + 1, dtype=float)
     biases = table_RN[:-EXTRA_DISTANCES].reshape(old, old, -1).double().numpy()

@@ -10,10 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from lacvit.arms import ARMS, AUTOMATIC, DEFAULT_ARM, automatic_arm
+from lacvit.arms import ARMS, AUTOMATIC, DEFAULT_ARM
 from lacvit.cli.options import Download, fetch_if_asked
 from lacvit.config import (
-    all_keys,
     default_of,
     describe,
     make_settings,
@@ -117,7 +116,8 @@ def train(
             "--set",
             metavar="SECTION.KEY=VALUE",
             help="Any setting (lacvit settings lists them); may be repeated. Without --method, "
-            "one of contrastive.* other than its epochs makes the method lacvit.",
+            "one of contrastive.* (other than its epochs), joint.* or cross_entropy.* makes the "
+            "method lacvit, joint-refit or cross-entropy-refit.",
         ),
     ] = None,
     max_time: Annotated[
@@ -156,14 +156,13 @@ def train(
     stages = _encoder_stages(method, assignments, given)
     for stage in stages:
         flags |= {f"{stage}.batch_size": batch_size, f"{stage}.lr": lr}
-    contrast = "joint" if "joint" in stages else "contrastive"
+    contrast = "joint" if stages == ("joint",) else "contrastive"
     flags |= {f"{contrast}.temperature": temperature, f"{contrast}.loss": loss}
     settings = make_settings(
         recipe=given, assignments=assignments, flags=flags, typed=_typed(flags)
     )
     fetch_if_asked(download, settings.data.path or "", settings.data.root)
-    said = _implied(method, assignments, given)
-    _run(settings, output, _seconds(max_time), said, (dry_run, quiet, json_logs, overwrite))
+    _run(settings, output, _seconds(max_time), (dry_run, quiet, json_logs, overwrite))
 
 
 def _typed(flags: Iterable[str]) -> dict[str, str]:
@@ -172,31 +171,13 @@ def _typed(flags: Iterable[str]) -> dict[str, str]:
     return {key: others.get(key, f"--{key.rpartition('.')[2].replace('_', '-')}") for key in flags}
 
 
-def _implied(
-    method: str | None, assignments: list[tuple[str, object]], recipe: dict[str, object]
-) -> str | None:
-    """What is said where a setting, and no name, chose the method."""
-    keys = [*recipe, *dict(assignments)]
-    named = method or dict(assignments).get("method") or recipe.get("method") or "auto"
-    if named != "auto" or automatic_arm(keys) == DEFAULT_ARM:
-        return None
-    key = next(key for key in keys if automatic_arm([key]) != DEFAULT_ARM)
-    joint = key.replace("contrastive.", "joint.")
-    return (
-        f"Method: {automatic_arm(keys)}, since {key} is set. The default, {DEFAULT_ARM}, has "
-        f"{joint if joint in all_keys() else 'no such setting'}; --method names any."
-    )
-
-
 def _encoder_stages(
     method: str | None, assignments: list[tuple[str, object]], recipe: dict[str, object]
 ) -> tuple[str, ...]:
     """Which stages ``--lr`` and ``--batch-size`` speak of: the first that trains the encoder."""
     name = method or dict(assignments).get("method") or recipe.get("method") or "auto"
-    if name == "auto":
-        name = automatic_arm([*dict(assignments), *recipe])
-        if name == DEFAULT_ARM:  # the encoder will choose one of both
-            return AUTOMATIC.encoder_stages
+    if name == "auto":  # the encoder will choose one of them
+        return AUTOMATIC.encoder_stages
     arm = ARMS.get(str(name), ARMS[DEFAULT_ARM])  # a wrong name is refused with all other faults
     return arm.encoder_stages[:1] or ("contrastive",)
 
@@ -205,7 +186,6 @@ def _run(
     settings: Any,
     output: Path | None,
     max_seconds: float | None,
-    said: str | None,
     switches: tuple[bool, bool, bool, bool],
 ) -> None:
     dry_run, quiet, json_logs, overwrite = switches
@@ -219,8 +199,6 @@ def _run(
     silent = os.environ.get("RANK", "0") != "0"
     progress = make_progress(quiet=quiet or silent, json_logs=json_logs and not silent)
     request = pipeline.Request(output=output, overwrite=overwrite, max_seconds=max_seconds)
-    if said:
-        progress.message(said)
     if dry_run:
         if not silent:
             print("\n".join(pipeline.plan(settings, request, progress)))

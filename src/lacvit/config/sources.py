@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from lacvit.arms import AUTOMATIC, DEFAULT_ARM, PUBLISHED_ARM, Arm, automatic_arm, find_arm
+from lacvit.arms import AUTOMATIC, PUBLISHED_ARM, Arm, find_arm
 from lacvit.config.settings import RunSettings
 from lacvit.errors import InputError
 
@@ -143,9 +143,8 @@ def make_settings(
     overrides: Mapping[str, object] = {}
     fixed: Mapping[str, object] = {}
     try:
-        name, arm = _arm(given)
-        if name == PUBLISHED_ARM:
-            given["method"] = name
+        name = str(given.get("method", "auto"))
+        arm = AUTOMATIC if name == "auto" else find_arm(name)
         overrides, fixed = arm.overrides, arm.fixed
         faults += _unusable(name, arm, given, [k for k in assigned | flags if k in known])
         faults += _another_loss(name, arm, given)
@@ -168,14 +167,6 @@ def _as_typed(fault: str, typed: Mapping[str, str]) -> str:
     """Faults begin with the setting that they are about."""
     key, space, rest = fault.partition(" ")
     return f"{typed.get(key, key)}{space}{rest}"
-
-
-def _arm(given: Mapping[str, object]) -> tuple[str, Arm]:
-    name = str(given.get("method", "auto"))
-    if name == "auto" and automatic_arm(given) == DEFAULT_ARM:
-        return name, AUTOMATIC
-    name = automatic_arm(given) if name == "auto" else name
-    return name, find_arm(name)
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:
