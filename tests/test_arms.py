@@ -2,7 +2,8 @@
 
 import pytest
 
-from lacvit.arms import ARMS, AUTOMATIC, DEFAULT_ARM, OF_STAGE, find_arm
+from lacvit import regime
+from lacvit.arms import ARMS, AUTOMATIC, COMPARED, OF_STAGE, find_arm
 from lacvit.config import make_settings
 from lacvit.errors import InputError
 
@@ -23,7 +24,11 @@ STAGES = {
 
 def test_the_arms_are_the_documented_ones() -> None:
     assert {name: arm.stages for name, arm in ARMS.items()} == STAGES
-    assert DEFAULT_ARM == "joint-refit"
+
+
+def test_every_default_is_among_what_is_compared() -> None:
+    """Else a comparison could not say how `lacvit train` would have done."""
+    assert set(regime.ARMS.values()) <= set(COMPARED)
 
 
 @pytest.mark.parametrize("name", list(STAGES))

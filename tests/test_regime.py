@@ -62,8 +62,8 @@ def of_kind(monkeypatch: pytest.MonkeyPatch, kind: str) -> Backbone:
 @pytest.mark.parametrize(
     ("kind", "arm", "stage"),
     [
-        ("labels", "joint-refit", "joint"),
-        ("unknown", "joint-refit", "joint"),
+        ("labels", "lacvit", "contrastive"),
+        ("unknown", "lacvit", "contrastive"),
         ("none", "cross-entropy-refit", "cross_entropy"),
     ],
 )
@@ -78,7 +78,7 @@ def test_the_arm_goes_by_the_pretraining(
     assert settings.head.fit_on == "all"
     assert getattr(settings, stage).lr == pytest.approx(2e-3 if kind == "none" else 1e-3)
     resolved = planning.resolve(settings, backbone)
-    passes = {"joint": 60, "cross_entropy": 120}  # of two views, and of one
+    passes = {"contrastive": 60, "cross_entropy": 120}  # of two views, and of one
     assert getattr(resolved, stage).epochs == passes[stage]
 
 
@@ -122,9 +122,9 @@ def test_corners_are_read_only_where_it_was_measured() -> None:
 
 def test_auto_is_settled_for_the_images_and_said() -> None:
     settings, said = settling.settle_method(make_settings(), load_backbone("pico"), 100)
-    assert settings.method == "joint-refit"
+    assert settings.method == "lacvit"
     assert settings.contrastive.epochs == 60
-    assert settings.joint.lr == pytest.approx(1e-3)
+    assert settings.contrastive.lr == pytest.approx(1e-3)
     assert settings.head.fit_on == "all"
     assert settings.features.crops == "corners"
     assert len(said) == 1

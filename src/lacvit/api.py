@@ -81,8 +81,8 @@ def compare(
     Args:
         data: as for :func:`train`.
         root: where the set lies, if ``data`` is the name of one (``"cub200"``).
-        methods: arms of :mod:`lacvit.arms`; by default linear-probe, cross-entropy, lacvit and
-            joint-refit: with equal passes, not those of :func:`train` by default.
+        methods: arms of :mod:`lacvit.arms`; by default linear-probe, cross-entropy,
+            cross-entropy-refit and lacvit: with equal passes, not those of :func:`train`.
         backbones: each makes a cell of its own.
         seeds: runs of each method.
         shots: images a class; each number makes a cell of its own.

@@ -9,7 +9,6 @@ import pytest
 import lacvit
 from digit_folders import write_split_folder
 from lacvit import evaluate, load, pipeline, settling
-from lacvit.arms import DEFAULT_ARM
 from lacvit.comparison import Request, compare
 from lacvit.comparison.identity import check_same_settings
 from lacvit.comparison.plan import plan_runs
@@ -98,12 +97,6 @@ def test_a_comparison_says_what_a_feature_is_of(digits: Path, tmp_path: Path) ->
     assert "an image and its corners" in said
     for name in ("comparison.md", "comparison.html"):
         assert said in (request.output / name).read_text(encoding="utf-8"), name
-
-
-def test_what_train_does_by_default_is_among_what_is_compared(tmp_path: Path) -> None:
-    assert Request(output=tmp_path).methods == (
-        "linear-probe", "cross-entropy", "lacvit", DEFAULT_ARM,
-    )  # fmt: skip
 
 
 def test_a_folder_of_something_else_is_refused(digits: Path, tmp_path: Path) -> None:

@@ -41,7 +41,10 @@ def test_the_answer_names_the_leader_and_what_lacvit_loses_to(tmp_path: Path) ->
     assert answer.startswith("pico, 10 a class: cross-entropy has the highest accuracy, 64.2 %; it")
     assert "; it is better than lacvit (+8.2 points, +" in answer
     assert ") and linear-probe (+18.9 points, " in answer
-    assert answer.endswith(" lacvit is worse than cross-entropy; it is better than linear-probe.")
+    assert answer.endswith(
+        " lacvit, lacvit train's default, is worse than cross-entropy; it is better than "
+        "linear-probe."
+    )
     assert figures["cells"][0]["leader"] == "cross-entropy"
     worse = next(p for p in figures["cells"][0]["pairs"] if p["against"] == "cross-entropy")
     assert worse["words"].startswith("lacvit is -")
@@ -73,19 +76,22 @@ def test_one_seed_says_what_it_did_not_measure(tmp_path: Path) -> None:
 
 def test_the_default_method_and_the_leader_are_set_against_all_others(tmp_path: Path) -> None:
     shares = {"linear-probe": 0.5, "cross-entropy": 0.7, "knn": 0.5, "lacvit": 0.6}
-    figures = judged(tmp_path, made_up(shares | {"joint-refit": 0.62}))
+    answers = made_up(shares | {"cross-entropy-refit": 0.62})
+    figures = judged(tmp_path, answers, defaults={"pico": "cross-entropy-refit"})
     cell = figures["cells"][0]
     assert cell["reference"] == "lacvit"
     assert {pair["method"] for pair in cell["pairs"][:4]} == {"lacvit"}
-    assert [(pair["method"], pair["against"]) for pair in cell["pairs"][4:]] == [
-        ("joint-refit", "linear-probe"), ("joint-refit", "cross-entropy"), ("joint-refit", "knn"),
-        ("cross-entropy", "linear-probe"), ("cross-entropy", "knn"),
-    ]  # fmt: skip
+    default = [("cross-entropy-refit", other) for other in ("linear-probe", "cross-entropy", "knn")]
+    leader = [("cross-entropy", other) for other in ("linear-probe", "knn")]
+    assert [(pair["method"], pair["against"]) for pair in cell["pairs"][4:]] == default + leader
     assert figures["pairs_looked_at"] == 10
-    assert "joint-refit, lacvit train's default, is behind cross-entropy, but" in cell["answer"]
+    assert (
+        "cross-entropy-refit, lacvit train's default, is behind cross-entropy, but"
+        in cell["answer"]
+    )
     rows = list(csv.DictReader(io.StringIO(as_csv(figures))))
-    against_itself = next(row for row in rows if row["method"] == "joint-refit")
-    assert against_itself["difference_to_joint-refit"] == ""
+    against_itself = next(row for row in rows if row["method"] == "cross-entropy-refit")
+    assert against_itself["difference_to_cross-entropy-refit"] == ""
     probe = next(row for row in rows if row["method"] == "linear-probe")
     ours = next(pair for pair in cell["pairs"] if pair["against"] == "linear-probe")
     assert float(probe["difference_to_lacvit"]) == pytest.approx(-ours["difference"])

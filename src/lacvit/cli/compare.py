@@ -102,13 +102,12 @@ def compare(
     once a run, at its end, and chooses nothing. A comparison that was stopped goes on by the same
     command, and a run that has ended is never repeated.
 
-    joint-refit here is not all that lacvit train does where no method is named. Here every
-    method has 100 epochs, the same rule for its rate, and a head fitted on training images alone
-    that reads whole images. There it has 25 to 60 epochs, and a head fitted on validation images
-    too, which at 32 pixels reads corners; for encoders pretrained without labels it has twice the
-    rate and is cross-entropy-refit, which --methods would have to name beside the others.
-    --set head.fit_on=all and --set features.crops=corners give such a head to every method that
-    fits one: cross-entropy-refit does, cross-entropy does not.
+    lacvit here is not all that lacvit train does where no method is named. Here every method has
+    100 epochs, the same rule for its rate, and a head fitted on training images alone that reads
+    whole images. There it has 25 to 60 epochs, and a head fitted on validation images too, which
+    at 32 pixels reads corners; for encoders pretrained without labels it has twice the rate and
+    is cross-entropy-refit. --set head.fit_on=all and --set features.crops=corners give such a
+    head to every method that fits one: all of the four but cross-entropy.
 
     Several sets: lacvit compare photos/ cub200 --root sets/ ends in one table of them all.
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lacvit.arms import ARMS, AUTOMATIC, DEFAULT_ARM
+from lacvit.arms import ARMS, AUTOMATIC, PUBLISHED_ARM
 from lacvit.cli.options import Download, fetch_if_asked
 from lacvit.config import (
     default_of,
@@ -21,7 +21,7 @@ from lacvit.config import (
 )
 from lacvit.errors import InputError
 
-METHODS = f"auto: {DEFAULT_ARM}, or what the figures favour for the encoder, with settings for it; "
+METHODS = "auto: what the figures favour for the encoder, with settings for it; "
 METHODS += "; ".join(f"{name}: {arm.summary}" for name, arm in ARMS.items())
 
 
@@ -178,7 +178,7 @@ def _encoder_stages(
     name = method or dict(assignments).get("method") or recipe.get("method") or "auto"
     if name == "auto":  # the encoder will choose one of them
         return AUTOMATIC.encoder_stages
-    arm = ARMS.get(str(name), ARMS[DEFAULT_ARM])  # a wrong name is refused with all other faults
+    arm = ARMS.get(str(name), ARMS[PUBLISHED_ARM])  # a wrong name is refused with all other faults
     return arm.encoder_stages[:1] or ("contrastive",)
 
 

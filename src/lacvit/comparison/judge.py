@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lacvit.arms import DEFAULT_ARM, PUBLISHED_ARM
+from lacvit.arms import PUBLISHED_ARM
 from lacvit.comparison.answers import RunAnswers, correct_by_seed
 from lacvit.comparison.folds import compare_repeats, put_together, repeats_interval
 from lacvit.comparison.plan import Cell, PlannedRun, Request
@@ -135,7 +135,7 @@ def _compare(cell: Cell, runs: Sequence[RunAnswers], request: Request) -> _Compa
     ours = PUBLISHED_ARM if PUBLISHED_ARM in methods else methods[-1] if methods else PUBLISHED_ARM
     leader = max(correct, key=lambda m: float(correct[m].mean()), default=None)
     found: dict[tuple[str, str], PairedDifference] = {}
-    default = request.defaults.get(cell.backbone, DEFAULT_ARM)
+    default = request.defaults.get(cell.backbone, PUBLISHED_ARM)
     for one in (ours, default, leader):
         for other in correct:
             if one not in correct or other == one or {(one, other), (other, one)} & found.keys():

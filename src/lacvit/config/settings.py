@@ -242,7 +242,7 @@ class RunSettings(Settings):
     """One run, complete. ``settings.toml`` of a run folder is this."""
 
     method: str = Field(
-        "auto", description="the arm; auto is joint-refit or cross-entropy-refit, by the encoder"
+        "auto", description="the arm; auto is lacvit or cross-entropy-refit, by the encoder"
     )
     seed: int = Field(0, ge=0, description="draws shots, batches, views and fresh weights")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
