@@ -26,9 +26,7 @@ KEYS = ("cell", "backbone", "arm", "seed")
 OURS = (
     "lacvit",
     "lacvit+all",
-    "joint-refit",
-    "joint-refit+all",
-    "joint-refit+all+crops",
+    "lacvit+all+crops",
     "cross-entropy-refit+all+crops",
     "supcon",
 )

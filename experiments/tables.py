@@ -30,8 +30,8 @@ ARMS = (
 )
 ON_ALL = ("linear-probe+all", "cross-entropy-refit+all", "lacvit+all", "joint-refit+all")
 # The default's head on each of the arms that the default may be (src/lacvit/regime.py).
-JOINT, TUNED = "joint-refit+all+crops", "cross-entropy-refit+all+crops"
-WITH_CROPS = ("linear-probe+all+crops", TUNED, "lacvit+all+crops", JOINT)
+CONTRAST, TUNED = "lacvit+all+crops", "cross-entropy-refit+all+crops"
+WITH_CROPS = ("linear-probe+all+crops", TUNED, CONTRAST, "joint-refit+all+crops")
 SHORT = {
     "linear-probe": "linear-probe",
     "cross-entropy-paper": "cross-entropy-paper",
@@ -39,7 +39,7 @@ SHORT = {
     "lacvit": "lacvit",
     "linear-probe+all+crops": "linear-probe, the default's head",
     TUNED: "cross-entropy-refit, the default's head",
-    JOINT: "joint-refit, the default's head",
+    CONTRAST: "lacvit, the default's head",
 }
 SHOWN = {"flowers102": "flowers102, a part"}  # 2,039 of its images are at hand
 AGAINST = (
@@ -128,26 +128,27 @@ def default(grid: Grid) -> str:
     lines = [("cell", *(f"over {arm}" for arm in AGAINST), "over the other arm with its head")]
     for cell in grid.cells:
         ours, other = the_default(cell)
-        lines.append((named(cell), *(difference(cell, ours, arm) for arm in (*AGAINST, other))))
+        there = [arm if grid.has(cell, arm) else None for arm in (*AGAINST, other)]
+        lines.append((named(cell), *(difference(cell, ours, arm) if arm else "-" for arm in there)))
     return table(lines)
 
 
 def by_number(grid: Grid) -> str:
     """The default's arm from pico beside the others with its head, as differences from it."""
-    others = [arm for arm in WITH_CROPS if arm != JOINT]
-    lines = [("cell", "seeds", "cross-entropy", SHORT[JOINT], *(f"over {arm}" for arm in others))]
+    others = [arm for arm in WITH_CROPS if arm != CONTRAST]
+    lines = [("cell", "seeds", "cross-entropy", SHORT[CONTRAST], *(f"over {a}" for a in others))]
     for cell in ((name, "pico") for name in BY_NUMBER):
-        if not grid.has(cell, JOINT):
+        if not grid.has(cell, CONTRAST):
             continue
-        means = [f"{grid.mean(cell, arm):.1f}" for arm in ("cross-entropy", JOINT)]
-        over = [difference(cell, JOINT, arm) for arm in others]
+        means = [f"{grid.mean(cell, arm):.1f}" for arm in ("cross-entropy", CONTRAST)]
+        over = [difference(cell, CONTRAST, arm) for arm in others]
         lines.append((cell[0], str(grid.seeds(cell)), *means, *over))
     return table(lines)
 
 
 def the_default(cell: Cell) -> tuple[str, str]:
     """What the default is in a cell, and what it would be of the other kind of encoder."""
-    return (JOINT, TUNED) if cell[1] == "pico" else (TUNED, JOINT)
+    return (CONTRAST, TUNED) if cell[1] == "pico" else (TUNED, CONTRAST)
 
 
 def named(cell: Cell) -> str:
@@ -197,8 +198,9 @@ def goals(grid: Grid) -> str:
     for name, cells in parts.items():
         gains = [
             fmean(
-                grid.mean(cell, the_default(cell)[0]) - grid.mean(cell, arm or the_default(cell)[1])
+                grid.mean(cell, the_default(cell)[0]) - grid.mean(cell, other)
                 for cell in cells
+                if grid.has(cell, other := arm or the_default(cell)[1])
             )
             for arm in (*AGAINST, "")
         ]

@@ -9,6 +9,7 @@ writes, and all read the images and train.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from lacvit import naming, planning
+from lacvit.arms import find_arm
 from lacvit.config import RunSettings, all_keys, flatten, make_settings
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits, split_manifest
@@ -48,6 +50,7 @@ class Request:
     overwrite: bool = False
     max_seconds: float | None = None
     report: bool = True  # programs that make hundreds of runs leave it to `lacvit report`
+    begun_as: Path | None = None  # a finished run with this one's first stage, which is taken over
     test: bool = True  # else the run is judged on validation, and no test image is looked at
 
 
@@ -93,6 +96,8 @@ def train(
             settled = partial(settle, settings, backbone, splits, request.max_seconds, progress)
             settings = from_main(settled, group)
             from_main(partial(_begin, held, look, output, asked, settings, splits), group)
+            if request.begun_as:
+                from_main(partial(_take_over, folder, request.begun_as, settings.method), group)
         else:
             from_main(partial(held.enter_context, locked(output)), group)
             settings = from_main(partial(_earlier, folder, settings, device), group)
@@ -147,6 +152,28 @@ def _begin(
     write_toml(folder.settings, settings.model_dump(mode="json"))
     write_json(folder.data, data_manifest(settings, splits))
     write_json(folder.environment, environment(settings.device))
+
+
+def _take_over(folder: RunFolder, earlier: Path, method: str) -> None:
+    """The first stage as another run trained it, from the same settings and seed.
+
+    Raises:
+        InputError: it cannot be copied.
+    """
+    stage = find_arm(method).stages[0]
+    source, place = RunFolder(earlier).stage(stage).path, folder.stage(stage).path
+    building = place.with_name(f".{stage}.tmp")
+    try:
+        shutil.copytree(source, building)
+        building.rename(place)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise InputError(
+            f"{source} cannot be copied to {place}: {error.strerror}. Free some space and give "
+            f"the same command again."
+        ) from error
+    taken = {"run": earlier.name, "stage": stage, "seconds": RunFolder(earlier).whole_seconds()}
+    folder.update_status(taken_over=taken)
 
 
 def _going_on(output: Path, request: Request) -> str:

@@ -209,6 +209,12 @@ class RunFolder:
         status = self.status() if self.status_file.exists() else {}
         write_json(self.status_file, status | changes)
 
+    def whole_seconds(self) -> float:
+        """Of all starts of the run, and of what it took over from another, which trained it."""
+        status = self.status()
+        taken = status.get("taken_over", {}).get("seconds", 0.0)
+        return float(status.get("seconds", 0.0)) + float(taken)
+
     def resolved_settings(self) -> dict[str, Any]:
         """``settings.toml`` as it stands.
 

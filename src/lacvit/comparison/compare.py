@@ -14,7 +14,8 @@ from lacvit.comparison.begin import AUTO, Work, begin
 from lacvit.comparison.judge import judge
 from lacvit.comparison.outlook import describe, remaining_seconds
 from lacvit.comparison.plan import Changes, PlannedRun, Request, plan_runs
-from lacvit.comparison.state import drop_checkpoints, failed_runs, has_ended, record_failure
+from lacvit.comparison.shared_stages import drop_checkpoints, trained_before
+from lacvit.comparison.state import failed_runs, has_ended, record_failure
 from lacvit.comparison.tables import as_csv, as_latex, as_markdown
 from lacvit.errors import Diverged, InputError, LacvitError, RunStopped
 from lacvit.forecast import in_words
@@ -90,7 +91,7 @@ def _run_missing(work: Work) -> Comparison:
     todo = [run for run in runs if not has_ended(run)]
     for number, run in enumerate(todo, 1):
         progress.message(f"Run {number} of {len(todo)}: {run.folder.name}")
-        _run(run, work)
+        _run(run, runs, work)
         _write(work, decided, runs)
         _tell_rest(work, runs)
     if request.pick:
@@ -99,14 +100,15 @@ def _run_missing(work: Work) -> Comparison:
     return _write(work, decided, runs)
 
 
-def _run(run: PlannedRun, work: Work) -> None:
+def _run(run: PlannedRun, runs: Sequence[PlannedRun], work: Work) -> None:
     """One run; where it diverges the others go on without it, as the trials do."""
-    asked = pipeline.Request(output=run.folder, report=False)
+    begun = trained_before(run, runs)
+    asked = pipeline.Request(output=run.folder, report=False, begun_as=begun)
     try:
         pipeline.train(run.settings, asked, progress=work.progress, shared=work.shared)
     except Diverged as error:
         work.progress.message(f"This run is left out: {record_failure(run, error)}")
-    drop_checkpoints(run)
+    drop_checkpoints(run, runs)
 
 
 def _failure_lines(comparison: Comparison) -> list[str]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from lacvit import planning, regime, settling
 from lacvit.arms import find_arm
 from lacvit.comparison.plan import Cell, Kind, PlannedRun, kind_of
+from lacvit.comparison.shared_stages import begin_alike
 from lacvit.comparison.state import has_ended, status_of, why_failed
 from lacvit.data.splits import Splits
 from lacvit.evaluation.geometry import MOST_TEST, MOST_TRAIN
@@ -66,11 +67,13 @@ def look_ahead(runs: Sequence[PlannedRun], shared: Shared, progress: Progress) -
         timed = time_backbone(planning.resolve(of_backbone[0].settings, backbone), backbone)
         default = regime.ARMS[settling.pretraining_of(backbone)]
         encoders[spec] = Encoder(backbone.dim, timed, default)
-        for run in of_backbone:
+        for number, run in enumerate(of_backbone):
             if kind_of(run) not in seconds:
                 splits = shared.splits(run.settings, progress)
                 settings = planning.resolve(run.settings, backbone)
                 stages, evaluating = multiply(settings, splits, timed)
+                if any(begin_alike(run, other) for other in of_backbone[:number]):
+                    stages = stages[1:]  # which the other has trained
                 steps = sum(stage.seconds for stage in stages) + evaluating
                 beside = loading + RUN_SECONDS + _measuring(run, splits)
                 seconds[kind_of(run)] = steps + beside

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lacvit.arms import find_arm
 from lacvit.comparison.plan import PlannedRun
 from lacvit.errors import Diverged
 from lacvit.run_folder import RunFolder
@@ -50,9 +48,3 @@ def status_of(run: PlannedRun) -> Mapping[str, Any]:
     """Its ``status.json``; empty where it has not begun."""
     folder = RunFolder(run.folder)
     return folder.status() if folder.status_file.exists() else {}
-
-
-def drop_checkpoints(run: PlannedRun) -> None:
-    """Of a run that has ended nothing goes on from them, and they are most of its size on disk."""
-    for stage in find_arm(run.method).stages:
-        shutil.rmtree(RunFolder(run.folder).stage(stage).checkpoints, ignore_errors=True)

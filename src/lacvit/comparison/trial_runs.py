@@ -18,7 +18,8 @@ from lacvit.comparison.plan import (
     folder_name,
     settings_of,
 )
-from lacvit.comparison.state import drop_checkpoints, has_ended, record_failure
+from lacvit.comparison.shared_stages import drop_checkpoints
+from lacvit.comparison.state import has_ended, record_failure
 from lacvit.comparison.trials import TRIAL_SEED, Candidate, as_settings, best_of, candidates
 from lacvit.errors import Diverged, InputError
 from lacvit.run_folder import RunFolder, read_json
