@@ -20,13 +20,14 @@ Result:   experiments/results/default_arm.csv, a line a run; the differences are
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from grid import CROPS, RATES
 from jobs import Job, collect, run_all
 from sklearn.datasets import load_digits
+from tables import over_joint
 
 from lacvit.data.decoding import encode_png
 
@@ -50,7 +51,6 @@ READERS: dict[str, dict[str, object]] = {
     "head": {"method": "linear-probe", **CROPS},
     "neighbours": {"method": "knn"},
 }
-OLD = "joint"
 UNTOUCHED = "linear-probe"
 
 
@@ -83,33 +83,6 @@ def write_digits(folder: Path) -> None:
             file.write_bytes(encode_png(images[index]))
 
 
-def differences(lines: Sequence[Mapping[str, str]], reader: str) -> str:
-    """A Markdown table: points over ``joint`` by cell, and averaged as the rule says."""
-    values = {
-        (line["cell"], line["stage"], line["seed"]): 100 * float(line["test_accuracy"])
-        for line in lines
-        if line["reader"] == reader
-    }
-    stages = (*STAGES, UNTOUCHED)
-    rows = [f"| {reader} | {' | '.join(stages)} |", "|" + "---|" * (len(stages) + 1)]
-    means: dict[str, list[float]] = {stage: [] for stage in stages}
-    for cells in CELLS.values():
-        of_set: dict[str, list[float]] = {stage: [] for stage in stages}
-        for cell in cells:
-            shown = []
-            for stage in stages:
-                seeds = [s for c, g, s in values if (c, g) == (cell, stage)]
-                found = [values[cell, stage, s] for s in seeds]
-                gained = [values[cell, stage, s] - values[cell, OLD, s] for s in seeds]
-                of_set[stage].append(float(np.mean(gained)))
-                shown.append(f"{np.mean(found):.1f} ({np.mean(gained):+.1f}; {len(seeds)})")
-            rows.append(f"| {cell} | {' | '.join(shown)} |")
-        for stage in stages:
-            means[stage].append(float(np.mean(of_set[stage])))
-    averaged = " | ".join(f"{np.mean(means[stage]):+.2f}" for stage in stages)
-    return "\n".join([*rows, f"| mean of the three sets | {averaged} |"])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
@@ -138,7 +111,7 @@ def main() -> None:
     lines = collect(planned, output, RESULT, "test")
     print(f"{len(lines)} of {len(planned)} runs")
     for reader in READERS:
-        print(differences(lines, reader), end="\n\n")
+        print(over_joint(lines, reader), end="\n\n")
 
 
 if __name__ == "__main__":

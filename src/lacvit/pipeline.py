@@ -95,9 +95,7 @@ def train(
             backbone = together(partial(load_chosen, settings), group)
             settled = partial(settle, settings, backbone, splits, request.max_seconds, progress)
             settings = from_main(settled, group)
-            from_main(partial(_begin, held, look, output, asked, settings, splits), group)
-            if request.begun_as:
-                from_main(partial(_take_over, folder, request.begun_as, settings.method), group)
+            from_main(partial(_begin, held, look, request, output, asked, settings, splits), group)
         else:
             from_main(partial(held.enter_context, locked(output)), group)
             settings = from_main(partial(_earlier, folder, settings, device), group)
@@ -132,12 +130,13 @@ def _finished(
 def _begin(
     held: ExitStack,
     look: Callable[[], State],
+    request: Request,
     output: Path,
     asked: Mapping[str, object],
     settings: RunSettings,
     splits: Splits,
 ) -> None:
-    """The folder of a new run, ours until ``held`` ends, with its plan in it.
+    """The folder of a new run, ours until ``held`` ends, with its plan and what it takes over.
 
     Raises:
         InputError: another process holds the folder, or has run there since it was looked at.
@@ -152,6 +151,8 @@ def _begin(
     write_toml(folder.settings, settings.model_dump(mode="json"))
     write_json(folder.data, data_manifest(settings, splits))
     write_json(folder.environment, environment(settings.device))
+    if request.begun_as:
+        _take_over(folder, request.begun_as, settings.method)
 
 
 def _take_over(folder: RunFolder, earlier: Path, method: str) -> None:
