@@ -61,7 +61,8 @@ def judged(tmp_path: Path, answers: dict[str, np.ndarray], **more: object) -> di
             run = planned(tmp_path, method, seed)
             write_run(run.folder, correct)
             runs.append((run, read_answers(run)))
-    request = Request(output=tmp_path, methods=tuple(answers), seeds=3, **more)
+    defaults = {run.cell.backbone: "cross-entropy-refit" for run, _ in runs}
+    request = Request(tmp_path, tuple(answers), seeds=3, **{"defaults": defaults, **more})
     return judge(request, runs, "photos")
 
 

@@ -23,6 +23,7 @@ from lacvit.staging import load_chosen
 from lacvit.training.logs import Silence
 
 SMALL = {
+    "method": "lacvit",
     "backbone.spec": "pico",
     "contrastive.epochs": 2,
     "contrastive.batch_size": 8,

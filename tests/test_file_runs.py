@@ -41,6 +41,7 @@ def settings_for(data: Path, spec: str, epochs: int) -> RunSettings:
         recipe={
             "data.path": str(data),
             "backbone.spec": spec,
+            "method": "lacvit",
             "contrastive.epochs": epochs,
             "contrastive.batch_size": 4,
             "head.strengths": [1.0],

@@ -8,8 +8,9 @@ import pytest
 from lacvit import naming, planning, regime, settling
 from lacvit.arms import OF_STAGE
 from lacvit.backbones import Backbone, load_backbone
-from lacvit.config import make_settings
+from lacvit.config import RunSettings, flatten, make_settings
 from lacvit.data.records import records_from_arrays
+from lacvit.errors import InputError
 from lacvit.regime import pretraining_of
 
 
@@ -82,37 +83,67 @@ def test_the_arm_goes_by_the_pretraining(
     assert getattr(resolved, stage).epochs == passes[stage]
 
 
+OF_ALL = {f"{stage}.lr": 0.1 for stage in OF_STAGE}  # as --lr sets them
+
+
 @pytest.mark.parametrize(
-    ("flags", "arm"),
+    ("flags", "arm", "key"),
     [
-        ({f"{stage}.lr": 0.1 for stage in OF_STAGE}, None),  # as --lr sets them
-        ({"contrastive.epochs": 5}, None),  # every arm's budget
-        ({"contrastive.temperature": 0.2}, "lacvit"),
-        ({"contrastive.temperature": 0.2, **{f"{s}.lr": 0.1 for s in OF_STAGE}}, "lacvit"),
-        ({"contrastive.micro_batch": 8}, "lacvit"),
-        ({"joint.lr": 0.1}, "joint-refit"),
-        ({"joint.temperature": 0.2}, "joint-refit"),
-        ({"joint.temperature": 0.1}, "joint-refit"),  # what it is anyway
-        ({"joint.lr": 0.1, "cross_entropy.lr": 0.2}, None),
-        ({"joint.temperature": 0.2, **{f"{s}.lr": 0.1 for s in OF_STAGE}}, "joint-refit"),
-        ({"joint.lr": 0.1, "cross_entropy.lr": 0.1}, None),
-        ({"joint.temperature": 0.2, "contrastive.temperature": 0.2}, None),
-        ({"cross_entropy.label_smoothing": 0.0}, "cross-entropy-refit"),
-        ({"cross_entropy.epochs": 3}, "cross-entropy-refit"),
+        (OF_ALL, None, ""),
+        ({"contrastive.epochs": 5}, None, ""),  # every arm's budget
+        ({"contrastive.temperature": 0.2}, "lacvit", "contrastive.temperature"),
+        ({"contrastive.temperature": 0.2, **OF_ALL}, "lacvit", "contrastive.temperature"),
+        ({"contrastive.micro_batch": 8}, "lacvit", "contrastive.micro_batch"),
+        ({"joint.lr": 0.1}, "joint-refit", "joint.lr"),
+        ({"joint.temperature": 0.1}, "joint-refit", "joint.temperature"),  # what it is anyway
+        ({"joint.temperature": 0.2, **OF_ALL}, "joint-refit", "joint.temperature"),
+        ({"cross_entropy.label_smoothing": 0}, "cross-entropy-refit", "cross_entropy.label_smoot"),
+        ({"cross_entropy.epochs": 3}, "cross-entropy-refit", "cross_entropy.epochs"),
     ],
 )
 @pytest.mark.parametrize("kind", ["labels", "none"])
 def test_who_sets_a_stage_means_the_arm_that_has_it(
-    kind: str, flags: dict[str, object], arm: str | None, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    flags: dict[str, object],
+    arm: str | None,
+    key: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings, (said,) = settling.settle_method(
         make_settings(flags=flags), of_kind(monkeypatch, kind), 100
     )
-    assert (", whose stage is set, on an encoder " in said) == (arm is not None)
+    assert (f"Method: {arm}, since {key}" in said) == (arm is not None)
     assert settings.method == (arm or regime.ARMS[kind])
-    for key, value in flags.items():
-        section, name = key.split(".")
-        assert getattr(getattr(settings, section), name) == value
+    for name, value in flags.items():
+        section, own = name.split(".")
+        assert getattr(getattr(settings, section), own) == value
+
+
+def test_a_whole_recipe_means_what_it_changes() -> None:
+    """`lacvit settings` prints every stage's settings: as they are, they mean no method."""
+    whole = flatten(RunSettings().model_dump(exclude_none=True))
+    pico = load_backbone("pico")
+    for changes, arm in (({}, "lacvit"), ({"joint.temperature": 0.2}, "joint-refit")):
+        settings, _ = settling.settle_method(make_settings(recipe=whole | changes), pico, 100)
+        assert settings.method == arm
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"joint.contrastive_weight": 0.1, "contrastive.temperature": 0.2}, "contrastive.tempera"),
+        ({"joint.lr": 0.1, "cross_entropy.lr": 0.2}, "joint.lr is set, and so is cross_entropy.lr"),
+        (
+            {"contrastive.loss": "sincere", "cross_entropy.label_smoothing": 0},
+            "contrastive.loss is",
+        ),
+    ],
+)
+def test_settings_of_two_stages_need_a_method(flags: dict[str, object], said: str) -> None:
+    """Whatever the encoder chose, some would be read by nobody."""
+    with pytest.raises(InputError, match=said) as refused:
+        make_settings(flags=flags)
+    assert "Leave one out, or name what is meant with --method." in str(refused.value)
 
 
 def test_corners_are_read_only_where_it_was_measured() -> None:
@@ -138,7 +169,8 @@ def test_what_was_set_stays() -> None:
     )
     settings, said = settling.settle_method(given, load_backbone("pico"), 100)
     assert said == [
-        "Method: joint-refit, whose stage is set, on an encoder pretrained with labels."
+        "Method: joint-refit, since joint.lr is set (--method names any), for an encoder "
+        "pretrained with labels."
     ], "nothing else was chosen"
     assert settings.contrastive.epochs == 7
     assert settings.joint.lr == 0.5

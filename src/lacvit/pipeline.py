@@ -27,7 +27,7 @@ from lacvit.distributed import Group, from_main, rank_of, start, together
 from lacvit.environment import environment
 from lacvit.errors import InputError
 from lacvit.forecast import describe as describe_forecast
-from lacvit.forecast import forecast
+from lacvit.forecast import forecast, in_words
 from lacvit.lock import locked
 from lacvit.outcome import TrainResult, finish, finish_on_validation, read_result
 from lacvit.reading import changed_since, data_manifest, read_splits
@@ -103,7 +103,7 @@ def train(
             progress.message(_going_on(output, request))
         if state == "resumed" or group is not None:  # processes may see others than the first
             together(partial(_check_same_images, folder, splits), group)
-        notices = _notices(settings, splits, asked)
+        notices = [*_notices(settings, splits, asked), *_of_another(folder)]
         folder.update_status(notices=notices, method=settings.method)
         for text in (*planning.reading_of(backbone), *notices):
             progress.message(text)
@@ -150,9 +150,9 @@ def _begin(
     folder = begin(output, asked)
     write_toml(folder.settings, settings.model_dump(mode="json"))
     write_json(folder.data, data_manifest(settings, splits))
-    write_json(folder.environment, environment(settings.device))
     if request.begun_as:
         _take_over(folder, request.begun_as, settings.method)
+    write_json(folder.environment, environment(settings.device))  # last: see `inspect`
 
 
 def _take_over(folder: RunFolder, earlier: Path, method: str) -> None:
@@ -165,16 +165,19 @@ def _take_over(folder: RunFolder, earlier: Path, method: str) -> None:
     source, place = RunFolder(earlier).stage(stage).path, folder.stage(stage).path
     building = place.with_name(f".{stage}.tmp")
     try:
+        shutil.rmtree(building, ignore_errors=True)
         shutil.copytree(source, building)
         building.rename(place)
     except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
+        # Of a whole tree the faults are collected, each with its two paths.
+        said = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
         raise InputError(
-            f"{source} cannot be copied to {place}: {error.strerror}. Free some space and give "
+            f"{source} cannot be copied to {place}: {said}. Allow it or free some space, and give "
             f"the same command again."
         ) from error
-    taken = {"run": earlier.name, "stage": stage, "seconds": RunFolder(earlier).whole_seconds()}
-    folder.update_status(taken_over=taken)
+    seconds = RunFolder(earlier).seconds(first_stage=stage)
+    folder.update_status(taken_over={"run": earlier.name, "stage": stage, "seconds": seconds})
 
 
 def _going_on(output: Path, request: Request) -> str:
@@ -218,6 +221,14 @@ def _notices(settings: RunSettings, splits: Splits, asked: Mapping[str, object])
             "out to have them measured."
         )
     return said
+
+
+def _of_another(folder: RunFolder) -> list[str]:
+    taken = folder.status().get("taken_over")
+    if not taken:
+        return []
+    said = f"The {taken['stage']} stage was trained by {taken['run']}, which began alike, in"
+    return [f"{said} {in_words(taken['seconds'])}."]
 
 
 def plan(settings: RunSettings, request: Request, progress: Progress) -> list[str]:

@@ -209,11 +209,12 @@ class RunFolder:
         status = self.status() if self.status_file.exists() else {}
         write_json(self.status_file, status | changes)
 
-    def whole_seconds(self) -> float:
-        """Of all starts of the run, and of what it took over from another, which trained it."""
+    def seconds(self, *, first_stage: str | None = None) -> float:
+        """Of all its starts, or up to the end of its first stage, whichever run trained that."""
         status = self.status()
-        taken = status.get("taken_over", {}).get("seconds", 0.0)
-        return float(status.get("seconds", 0.0)) + float(taken)
+        ends: Mapping[str, float] = status.get("seconds_at", {})
+        own = ends.get(first_stage, 0.0) if first_stage else status.get("seconds", 0.0)
+        return float(own) + float(status.get("taken_over", {}).get("seconds", 0.0))
 
     def resolved_settings(self) -> dict[str, Any]:
         """``settings.toml`` as it stands.

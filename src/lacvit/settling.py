@@ -11,6 +11,7 @@ from lacvit import planning, regime
 from lacvit.arms import OF_STAGE, find_arm
 from lacvit.backbones import Backbone, auto
 from lacvit.config import ContrastiveSettings, CrossEntropySettings, JointSettings, RunSettings
+from lacvit.config.implied import implied_setting
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits
 from lacvit.devices import accelerator_gigabytes, faster_precision
@@ -87,8 +88,8 @@ def settle_method(
     if settings.method != "auto":
         return settings, []
     pretraining = pretraining_of(backbone)
-    implied = _implied_arm(settings)
-    arm = implied or regime.ARMS[pretraining]
+    implied = implied_setting(settings)
+    arm = OF_STAGE[implied[0]] if implied else regime.ARMS[pretraining]
     stage, head = find_arm(arm).stages[0], settings.head
     training: ContrastiveSettings | JointSettings | CrossEntropySettings = getattr(settings, stage)
     choice = regime.choose(images, training.batch_size, pretraining, backbone.input_spec.size)
@@ -112,26 +113,14 @@ def settle_method(
         changes["features"] = settings.features.model_copy(update={"crops": choice.crops})
         if choice.crops == "corners":
             said.append("features averaged over an image and its corners")
-    why = f"whose stage is set, on an encoder {KINDS[pretraining]}"
-    what = f"Method: {arm}, {why if implied else f'for an encoder {KINDS[pretraining]}'}"
+    why = f"since {implied[1]} is set (--method names any), " if implied else ""
+    what = f"Method: {arm}, {why}for an encoder {KINDS[pretraining]}"
     return settings.model_copy(update=changes), [f"{'; '.join([what, *said])}."]
 
 
 def pretraining_of(backbone: Backbone) -> regime.Pretraining:
     """What an encoder was pretrained with, as far as it can be told."""
     return regime.pretraining_of(backbone.origin.spec, backbone.origin.format)
-
-
-def _implied_arm(settings: RunSettings) -> str | None:
-    """The arm whose stage alone was set by hand; flags such as ``--lr`` set all alike."""
-    given = {stage: getattr(settings, stage).model_dump(exclude_unset=True) for stage in OF_STAGE}
-    given["contrastive"].pop("epochs", None)  # the budget of every arm
-    meant = [
-        stage
-        for stage, own in given.items()
-        if any(other.get(name) != own[name] for name in own for other in given.values())
-    ]
-    return OF_STAGE[meant[0]] if len(meant) == 1 else None
 
 
 def settle_precision(settings: RunSettings, backbone: Backbone, splits: Splits) -> RunSettings:

@@ -88,7 +88,7 @@ def test_dry_run_writes_nothing(
     output = tmp_path / "run"
     argv = ["train", str(digits), "--output", str(output), "--dry-run", "--quiet"]
     assert exit_code([*argv, "--set", "precision=fp32"]) == 0
-    assert "Stage joint: 60 epochs" in capsys.readouterr().out
+    assert "Stage contrastive: 60 epochs" in capsys.readouterr().out
     assert not output.exists()
 
 

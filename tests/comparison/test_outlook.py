@@ -35,7 +35,7 @@ def test_a_small_comparison_takes_what_its_runs_take_beside_their_steps(tmp_path
 def test_runs_that_ended_speak_for_others(tmp_path: Path) -> None:
     runs = plan_runs({"data.path": "photos"}, Request(tmp_path, METHODS, ("pico",), seeds=2))
     cell = runs[0].cell
-    outlook = Outlook({}, {(cell, "linear-probe"): 2.0, (cell, "lacvit"): 10.0})
+    outlook = Outlook({}, {(cell, "linear-probe"): 2.0, (cell, "lacvit"): 10.0}, {})
     assert remaining_seconds(runs, outlook) == pytest.approx(24 + PAGE_SECONDS)
     write_json(RunFolder(runs[0].folder).status_file, {"finished": True, "seconds": 5.0})
     expected = expected_seconds(runs, outlook)

@@ -65,7 +65,7 @@ def read_answers(run: PlannedRun) -> RunAnswers | None:
         folder=run.folder,
         accuracy=float(metrics["test"]["accuracy"]),
         validation_accuracy=float(metrics["validation"]["accuracy"]),
-        seconds=folder.whole_seconds(),
+        seconds=folder.seconds(),
         fingerprint=str(data.get("fingerprint", "")),
         test_images=digest_of(paths, labels),
         class_names=tuple(data["class_names"]),

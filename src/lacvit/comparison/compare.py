@@ -89,6 +89,7 @@ def _run_missing(work: Work) -> Comparison:
     identity.follow_data(runs)
     _write(work, decided, runs)
     todo = [run for run in runs if not has_ended(run)]
+    drop_checkpoints(request.output / "runs", runs)
     for number, run in enumerate(todo, 1):
         progress.message(f"Run {number} of {len(todo)}: {run.folder.name}")
         _run(run, runs, work)
@@ -108,7 +109,7 @@ def _run(run: PlannedRun, runs: Sequence[PlannedRun], work: Work) -> None:
         pipeline.train(run.settings, asked, progress=work.progress, shared=work.shared)
     except Diverged as error:
         work.progress.message(f"This run is left out: {record_failure(run, error)}")
-    drop_checkpoints(run, runs)
+    drop_checkpoints(run.folder.parent, runs)
 
 
 def _failure_lines(comparison: Comparison) -> list[str]:
@@ -195,7 +196,7 @@ def _decide(work: Work) -> _Decided:
     for number, trial in enumerate(todo, 1):
         name = f"{trial.run.folder.name}, {trial.candidate.name}"
         work.progress.message(f"Trial {number} of {len(todo)}: {name}")
-        trial_runs.run_trial(trial, work.shared, work.progress)
+        trial_runs.run_trial(trial, planned, work.shared, work.progress)
         _tell_rest(work, [*planned, *runs])
     chosen = trial_runs.chosen_changes(trials)
     both = {kind: {**changes.get(kind, {}), **chosen.get(kind, {})} for kind in trials}

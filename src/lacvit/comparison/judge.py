@@ -135,7 +135,7 @@ def _compare(cell: Cell, runs: Sequence[RunAnswers], request: Request) -> _Compa
     ours = PUBLISHED_ARM if PUBLISHED_ARM in methods else methods[-1] if methods else PUBLISHED_ARM
     leader = max(correct, key=lambda m: float(correct[m].mean()), default=None)
     found: dict[tuple[str, str], PairedDifference] = {}
-    default = request.defaults.get(cell.backbone, PUBLISHED_ARM)
+    default = request.defaults.get(cell.backbone, "")  # of a plan that timed no backbone, none
     for one in (ours, default, leader):
         for other in correct:
             if one not in correct or other == one or {(one, other), (other, one)} & found.keys():

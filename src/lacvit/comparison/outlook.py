@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from lacvit import planning, regime, settling
 from lacvit.arms import find_arm
 from lacvit.comparison.plan import Cell, Kind, PlannedRun, kind_of
-from lacvit.comparison.shared_stages import begin_alike
+from lacvit.comparison.shared_stages import begins_trained
 from lacvit.comparison.state import has_ended, status_of, why_failed
 from lacvit.data.splits import Splits
 from lacvit.evaluation.geometry import MOST_TEST, MOST_TRAIN
 from lacvit.forecast import ImageSeconds, in_words, multiply, time_backbone
+from lacvit.run_folder import RunFolder
 from lacvit.shared import Shared
 from lacvit.staging import load_chosen
 from lacvit.training.logs import Progress
@@ -48,6 +49,7 @@ class Outlook:
 
     encoders: Mapping[str, Encoder]  # by the backbone's spec
     seconds: Mapping[Kind, float]  # of one run, from timed steps and what comes with any run
+    beginnings: Mapping[Kind, float]  # of its first stage, which another run may have trained
 
 
 def look_ahead(runs: Sequence[PlannedRun], shared: Shared, progress: Progress) -> Outlook:
@@ -58,6 +60,7 @@ def look_ahead(runs: Sequence[PlannedRun], shared: Shared, progress: Progress) -
     """
     encoders: dict[str, Encoder] = {}
     seconds: dict[Kind, float] = {}
+    beginnings: dict[Kind, float] = {}
     for spec in dict.fromkeys(run.cell.backbone for run in runs):
         of_backbone = [run for run in runs if run.cell.backbone == spec]
         backbone = load_chosen(of_backbone[0].settings)
@@ -67,17 +70,16 @@ def look_ahead(runs: Sequence[PlannedRun], shared: Shared, progress: Progress) -
         timed = time_backbone(planning.resolve(of_backbone[0].settings, backbone), backbone)
         default = regime.ARMS[settling.pretraining_of(backbone)]
         encoders[spec] = Encoder(backbone.dim, timed, default)
-        for number, run in enumerate(of_backbone):
+        for run in of_backbone:
             if kind_of(run) not in seconds:
                 splits = shared.splits(run.settings, progress)
                 settings = planning.resolve(run.settings, backbone)
                 stages, evaluating = multiply(settings, splits, timed)
-                if any(begin_alike(run, other) for other in of_backbone[:number]):
-                    stages = stages[1:]  # which the other has trained
+                beginnings[kind_of(run)] = stages[0].seconds
                 steps = sum(stage.seconds for stage in stages) + evaluating
                 beside = loading + RUN_SECONDS + _measuring(run, splits)
                 seconds[kind_of(run)] = steps + beside
-    return Outlook(encoders, seconds)
+    return Outlook(encoders, seconds, beginnings)
 
 
 def _measuring(run: PlannedRun, splits: Splits) -> float:
@@ -96,7 +98,7 @@ def expected_seconds(runs: Iterable[PlannedRun], outlook: Outlook) -> dict[Kind,
     for run in runs:
         status = status_of(run)
         if status.get("finished") and status.get("seconds"):
-            taken.setdefault(kind_of(run), []).append(float(status["seconds"]))
+            taken.setdefault(kind_of(run), []).append(RunFolder(run.folder).seconds())
     own = {kind: statistics.median(found) for kind, found in taken.items()}
     beyond = [own[kind] - outlook.seconds[kind] for kind in own if kind in outlook.seconds]
     more = max(0.0, statistics.median(beyond)) if beyond else 0.0
@@ -105,12 +107,20 @@ def expected_seconds(runs: Iterable[PlannedRun], outlook: Outlook) -> dict[Kind,
 
 def remaining_seconds(runs: Sequence[PlannedRun], outlook: Outlook) -> float:
     """Of all runs that have not ended, and of the page after them."""
-    left = _seconds_of(runs, expected_seconds(runs, outlook))
+    left = _seconds_of(runs, expected_seconds(runs, outlook), outlook)
     return left + PAGE_SECONDS if left else 0.0
 
 
-def _seconds_of(runs: Sequence[PlannedRun], expected: Mapping[Kind, float]) -> float:
-    return sum(expected[kind_of(run)] for run in runs if not has_ended(run))
+def _seconds_of(
+    runs: Sequence[PlannedRun], expected: Mapping[Kind, float], outlook: Outlook
+) -> float:
+    left = 0.0
+    for number, run in enumerate(runs):
+        if not has_ended(run):
+            kind = kind_of(run)
+            spared = outlook.beginnings.get(kind, 0.0) if begins_trained(runs, number) else 0.0
+            left += max(0.0, expected[kind] - spared)
+    return left
 
 
 def describe(
@@ -129,17 +139,19 @@ def describe(
         f"{len(everything) - done} to do; "
         f"about {in_words(left)}, from {source}.",
         *(
-            _cell_line(cell, [run for run in everything if run.cell == cell], expected)
+            _cell_line(cell, [run for run in everything if run.cell == cell], expected, outlook)
             for cell in dict.fromkeys(run.cell for run in runs)
         ),
     ]
 
 
-def _cell_line(cell: Cell, runs: Sequence[PlannedRun], expected: Mapping[Kind, float]) -> str:
+def _cell_line(
+    cell: Cell, runs: Sequence[PlannedRun], expected: Mapping[Kind, float], outlook: Outlook
+) -> str:
     methods = dict.fromkeys(run.method for run in runs)
     a_run = ", ".join(f"{name} {in_words(expected[cell, name])}" for name in methods)
     done = sum(map(has_ended, runs))
     return (
         f"  {cell.name}: {done} of {len(runs)} done, about "
-        f"{in_words(_seconds_of(runs, expected))} to go ({a_run} a run)"
+        f"{in_words(_seconds_of(runs, expected, outlook))} to go ({a_run} a run)"
     )

@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from lacvit.arms import PUBLISHED_ARM
 from lacvit.comparison.words import VERDICTS, points, standing
 
 COLUMNS = (
@@ -27,7 +26,7 @@ def as_csv(comparison: Mapping[str, Any]) -> str:
     """
     ours = {cell["reference"] for cell in comparison["cells"] if cell["pairs"]}
     known = {m["method"] for cell in comparison["cells"] for m in cell["methods"]}
-    defaults = {cell.get("default", PUBLISHED_ARM) for cell in comparison["cells"]}
+    defaults = {cell["default"] for cell in comparison["cells"]}
     references = [*sorted(ours), *sorted(defaults & known - ours)]
     columns = [*COLUMNS, *(f"{told}_to_{name}" for name in references for told in TOLD)]
     buffer = io.StringIO()

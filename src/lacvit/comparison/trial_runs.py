@@ -18,7 +18,7 @@ from lacvit.comparison.plan import (
     folder_name,
     settings_of,
 )
-from lacvit.comparison.shared_stages import drop_checkpoints
+from lacvit.comparison.shared_stages import drop_checkpoints, trained_before
 from lacvit.comparison.state import has_ended, record_failure
 from lacvit.comparison.trials import TRIAL_SEED, Candidate, as_settings, best_of, candidates
 from lacvit.errors import Diverged, InputError
@@ -91,14 +91,17 @@ def plan_trials(
     return planned
 
 
-def run_trial(trial: Trial, shared: Shared, progress: Progress) -> None:
+def run_trial(
+    trial: Trial, trials: Sequence[PlannedRun], shared: Shared, progress: Progress
+) -> None:
     """Train it and measure it on the validation images; its weights are not kept."""
-    asked = pipeline.Request(output=trial.run.folder, report=False, test=False)
+    begun = trained_before(trial.run, trials)
+    asked = pipeline.Request(output=trial.run.folder, report=False, test=False, begun_as=begun)
     try:
         pipeline.train(trial.run.settings, asked, progress=progress, shared=shared)
     except Diverged as error:
         progress.message(f"This trial is out: {record_failure(trial.run, error)}")
-    drop_checkpoints(trial.run)
+    drop_checkpoints(trial.run.folder.parent, trials)
     shutil.rmtree(RunFolder(trial.run.folder).model, ignore_errors=True)
 
 

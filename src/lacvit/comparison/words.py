@@ -119,7 +119,7 @@ def answer(
     for method in dict.fromkeys((ours, default)) if len(found) > 1 else ():
         parts = _relations(method, found, figures=False)
         if method != leader and parts:
-            name = f"{method}, lacvit train's default," if method == default else method
+            name = f"{method}, the arm of lacvit train's default," if method == default else method
             said.append(f"{name} {'; it '.join(parts)}.")
     return " ".join(said)
 

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lacvit.arms import AUTOMATIC, PUBLISHED_ARM, Arm, find_arm
+from lacvit.config.implied import contradictory_stages
 from lacvit.config.settings import RunSettings
 from lacvit.errors import InputError
 
@@ -157,6 +158,8 @@ def make_settings(
         faults += _out_of_range(error, values)
         settings = RunSettings()
     faults += _contradictions(settings)
+    if settings.method == "auto":
+        faults += contradictory_stages(settings)
     if faults:
         named = {key: name for key, name in typed.items() if key in flags}
         raise InputError("\n".join(dict.fromkeys(_as_typed(fault, named) for fault in faults)))

@@ -81,13 +81,14 @@ def read_run(folder: Path) -> RunRecord:
 
 def _status(path: Path) -> Status:
     fields = _json(path)
-    seconds = fields.get("seconds")
+    seconds, taken = fields.get("seconds"), fields.get("taken_over")
+    before = taken.get("seconds", 0.0) if isinstance(taken, Mapping) else 0.0
     notices = fields.get("notices")
     return Status(
         stage=str(fields.get("stage") or ""),
         finished=bool(fields.get("finished")),
         method=str(fields.get("method") or ""),
-        seconds=float(seconds) if isinstance(seconds, int | float) else None,
+        seconds=before + seconds if isinstance(seconds, int | float) else None,
         notices=tuple(str(text) for text in notices) if isinstance(notices, list) else (),
         diverged=str(fields.get("diverged") or ""),
     )

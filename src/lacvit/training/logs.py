@@ -58,6 +58,7 @@ class StatusProgress:
     def __init__(self, folder: RunFolder, watcher: Progress, started: float) -> None:
         self._folder, self._watcher = folder, watcher
         self._started = started - float(folder.status().get("seconds", 0.0))
+        self._stage = ""
 
     def seconds(self) -> float:
         return round(time.monotonic() - self._started, 1)
@@ -66,6 +67,7 @@ class StatusProgress:
         self._watcher.message(text)
 
     def begin(self, stage: str, *, epochs: int, done: int) -> None:
+        self._stage = stage
         self._folder.update_status(stage=stage, epoch=done, epochs=epochs)
         self._watcher.begin(stage, epochs=epochs, done=done)
 
@@ -77,6 +79,8 @@ class StatusProgress:
         self._watcher.epoch(epoch, scalars)
 
     def end(self) -> None:
+        ends = self._folder.status().get("seconds_at", {})
+        self._folder.update_status(seconds_at={**ends, self._stage: self.seconds()})
         self._watcher.end()
 
 
