@@ -1,4 +1,4 @@
-"""Which arm should be the default from an encoder pretrained with labels: on data that chose none.
+"""Which arm should be the default from an encoder pretrained with labels: cells that chose none.
 
 The grid's cells suggested a change (docs/log.md), so they cannot also judge it. These cells and
 seeds were in no earlier table. Three first stages, each with the default's head (fitted on

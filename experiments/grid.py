@@ -56,7 +56,7 @@ CELLS: dict[str, tuple[str, dict[str, object]]] = {
     "cifar10 at 10": ("cifar10", {"data.shots": 10, "contrastive.epochs": 60}),
     "cifar100 at 10": ("cifar100", {"data.shots": 10, "contrastive.epochs": 25}),
     "flowers102": ("flowers102", {"contrastive.epochs": 25}),
-    # Asked after the rest, from pico: from how many images on is the joint loss the better one?
+    # Asked after the rest, from pico: does another arm win where there are few images?
     "cifar10 at 5": ("cifar10", {"data.shots": 5, "contrastive.epochs": 60}),
     "cifar10 at 20": ("cifar10", {"data.shots": 20, "contrastive.epochs": 30}),
     "cifar100 at 2": ("cifar100", {"data.shots": 2, "contrastive.epochs": 30}),

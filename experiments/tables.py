@@ -29,7 +29,7 @@ ARMS = (
     "joint-refit",
 )
 ON_ALL = ("linear-probe+all", "cross-entropy-refit+all", "lacvit+all", "joint-refit+all")
-# The default's head on each of the arms that the default may be (src/lacvit/regime.py).
+# The default's head on what each first stage leaves; two of these the default may be (regime.py).
 CONTRAST, TUNED = "lacvit+all+crops", "cross-entropy-refit+all+crops"
 DEFAULT = "default"  # the one or the other, by the encoder
 WITH_CROPS = ("linear-probe+all+crops", TUNED, CONTRAST, "joint-refit+all+crops")
@@ -248,7 +248,9 @@ def goals(grid: Grid) -> str:
             )
             for arm in (*AGAINST, "")
         ]
-        lines.append((name, *(f"{gain:+.1f}" for gain in gains)))
+        both = sum(grid.has(cell, the_default(cell)[1]) for cell in cells)
+        few = f" ({both} cells)" if both < len(cells) else ""
+        lines.append((name, *(f"{gain:+.1f}" for gain in gains[:-1]), f"{gains[-1]:+.1f}{few}"))
     return table(lines)
 
 

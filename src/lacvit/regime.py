@@ -14,8 +14,9 @@ reads corners (docs/results.md has every cell and encoder, intervals and losses)
     10 of 100 classes, the same              20.6         23.9           26.2
     Flowers-102 in part, the same            41.4         42.5           50.2
 
-From encoders with labels these two and joint training are level there; on data that had no part
-in it lacvit was ahead of both (docs/log.md). From those without, cross-entropy is ahead.
+From encoders with labels these two and joint training are level on average; on cells and seeds that
+had no part in the question lacvit was first, by less than five seeds can tell (docs/log.md). From
+those without, cross-entropy is ahead.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Literal
 
 Pretraining = Literal["labels", "none", "unknown"]
 
-# Who sets a stage by hand means the arm that has it; else the encoder decides.
+# Who sets one stage alone by hand means the arm that trains by it; else the encoder decides.
 ARMS: Mapping[Pretraining, str] = {
     "labels": "lacvit",
     "none": "cross-entropy-refit",

@@ -83,8 +83,8 @@ def train(
         _option(
             "contrastive.temperature",
             "--temperature",
-            text="Divides the cosines of the stage that contrasts; lower looks harder at near "
-            "neighbours [default: 0.1]",
+            text="Divides the cosines of the stage that contrasts, lacvit's without --method; "
+            "lower looks harder at near neighbours [default: 0.1]",
         ),
     ] = None,
     loss: Annotated[
@@ -92,7 +92,8 @@ def train(
         _option(
             "contrastive.loss",
             "--loss",
-            text="Of the stage that contrasts: supcon, simclr, npair or sincere [default: supcon]",
+            text="Of the stage that contrasts, lacvit's without --method: supcon, simclr, npair or "
+            "sincere [default: supcon]",
         ),
     ] = None,
     image_size: Annotated[int | None, _option("backbone.image_size", "--image-size")] = None,
@@ -116,8 +117,8 @@ def train(
             "--set",
             metavar="SECTION.KEY=VALUE",
             help="Any setting (lacvit settings lists them); may be repeated. Without --method, "
-            "one of contrastive.* (other than its epochs), joint.* or cross_entropy.* makes the "
-            "method lacvit, joint-refit or cross-entropy-refit.",
+            "settings of contrastive.* alone (but for its epochs), joint.* alone or "
+            "cross_entropy.* alone make it lacvit, joint-refit or cross-entropy-refit.",
         ),
     ] = None,
     max_time: Annotated[
