@@ -119,7 +119,7 @@ def test_equal_time_is_decided_once(tmp_path: Path) -> None:
     given = {**GIVEN, "data.path": str(data), "contrastive.epochs": 2}
     asked = request(
         tmp_path / "out",
-        methods=("lacvit", "cross-entropy"),
+        methods=("lacvit", "cross-entropy", "cross-entropy-refit"),
         trials=0,
         pick=False,
         budget="equal-time",
@@ -127,7 +127,9 @@ def test_equal_time_is_decided_once(tmp_path: Path) -> None:
     first = compare(given, asked).figures["budget"]
     assert first["kind"] == "equal-time"
     assert first["cells"][0]["reference"] == "lacvit"
-    epochs = first["cells"][0]["epochs"]["cross-entropy"]["cross_entropy"]
+    scaled = first["cells"][0]["epochs"]
+    assert scaled["cross-entropy"] == scaled["cross-entropy-refit"]  # one encoder, timed once
+    epochs = scaled["cross-entropy"]["cross_entropy"]
     settings = (tmp_path / "out" / "runs" / "cross-entropy-pico-s0" / "settings.toml").read_text()
     assert f"epochs = {epochs}\n" in settings.split("[cross_entropy]")[1]
     assert compare(given, asked).figures["budget"] == first

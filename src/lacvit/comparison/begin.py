@@ -55,8 +55,6 @@ def begin(given: Mapping[str, object], request: Request, progress: Progress) -> 
     given = _settle_precision(given, request, earlier, shared, progress)
     copies = identity.find_copies(given, request, shared, progress)
     outlook = look_ahead(plan_runs(given, request), shared, progress)
-    if request.budget == budget.EQUAL_TIME:  # epochs of their own let no two methods begin alike
-        outlook = replace(outlook, beginnings={})
     defaults = {spec: encoder.default for spec, encoder in outlook.encoders.items()}
     request = replace(request, defaults=defaults)
     decided = earlier.get("budget")

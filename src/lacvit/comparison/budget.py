@@ -20,6 +20,7 @@ from lacvit import pipeline, settling
 from lacvit.arms import PUBLISHED_ARM, find_arm
 from lacvit.comparison.outlook import Outlook
 from lacvit.comparison.plan import Cell, Changes, PlannedRun, Request
+from lacvit.comparison.shared_stages import begin_alike
 from lacvit.config import OF_ITS_BUDGET, RunSettings
 from lacvit.data.splits import Splits
 from lacvit.errors import InputError
@@ -84,11 +85,14 @@ def equal_time(
     for cell in dict.fromkeys(run.cell for run in runs):
         firsts = {run.method: run for run in reversed(runs) if run.cell == cell}
         before = decided.get(cell.name, {"seconds": {}, "epochs": {}, "words": ""})
-        paces = {
-            method: _pace(firsts[method], outlook, shared, progress)
-            for method in dict.fromkeys(run.method for run in runs)
-            if find_arm(method).encoder_stages and method not in before["seconds"]
-        }
+        paces: dict[str, Pace] = {}
+        for method in dict.fromkeys(run.method for run in runs):
+            if not find_arm(method).encoder_stages or method in before["seconds"]:
+                continue
+            twin = next((m for m in paces if begin_alike(firsts[method], firsts[m])), None)
+            paces[method] = (
+                paces[twin] if twin else _pace(firsts[method], outlook, shared, progress)
+            )
         if not paces:
             continue
         seconds = {method: pace.seconds for method, pace in paces.items()}
