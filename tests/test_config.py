@@ -134,6 +134,14 @@ def test_what_an_arm_fixes_is_changed_by_nothing(
     assert refusal(flags={"method": method, key: other}) == text
 
 
+def test_a_name_without_its_section_is_looked_for_in_all() -> None:
+    said = refusal(assignments=[("temprature", 0.2)])
+    assert said == (
+        "There is no setting 'temprature'. The nearest are contrastive.temperature, "
+        "joint.temperature."
+    )
+
+
 @pytest.mark.parametrize(
     ("key", "nearest"),
     [
@@ -141,6 +149,7 @@ def test_what_an_arm_fixes_is_changed_by_nothing(
         ("contrasive.epochs", "contrastive.epochs"),
         ("crossentropy.lr", "cross_entropy.lr"),
         ("sed", "seed"),
+        ("head.epoch", "head.epochs"),
     ],
 )
 @pytest.mark.parametrize("source", ["recipe", "assignments"])

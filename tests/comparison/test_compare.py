@@ -9,7 +9,7 @@ import pytest
 import lacvit
 from digit_folders import write_split_folder
 from lacvit import evaluate, load, pipeline, settling
-from lacvit.comparison import Request, compare
+from lacvit.comparison import Request, compare, plan
 from lacvit.comparison.identity import check_same_settings
 from lacvit.comparison.plan import plan_runs
 from lacvit.comparison.tables import as_markdown
@@ -18,6 +18,7 @@ from lacvit.naming import request_of
 from lacvit.neighbour_head import NeighbourHead
 from lacvit.report import write_comparison_report, write_report
 from lacvit.run_folder import RunFolder, begin
+from lacvit.training.logs import Silence
 from set_trees import write_oxford_pets
 
 GIVEN = {"contrastive.epochs": 1, "precision": "fp32", "workers": 1}
@@ -95,6 +96,11 @@ def test_a_comparison_says_what_a_feature_is_of(digits: Path, tmp_path: Path) ->
     given = {**GIVEN, "data.path": str(digits), "features.crops": "corners"}
     said = compare(given, request).figures["features"]
     assert "an image and its corners" in said
+    asked = "Set for every method that has a use for it: contrastive.epochs=1, "
+    assert asked in (request.output / "comparison.md").read_text(encoding="utf-8")
+    assert asked in (request.output / "comparison.html").read_text(encoding="utf-8")
+    with pytest.raises(InputError, match=r"contrastive.epochs is 1 there, 2 here"):
+        plan({**given, "contrastive.epochs": 2}, request, Silence())
     for name in ("comparison.md", "comparison.html"):
         assert said in (request.output / name).read_text(encoding="utf-8"), name
 

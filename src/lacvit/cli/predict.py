@@ -41,7 +41,10 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="How many classes to give for each image.")] = 1,
     device: Device = "auto",
 ) -> None:
-    """Label images with a trained model. Files that cannot be read are named, and end in code 2."""
+    """Label images with a trained model.
+
+    Files that cannot be read are named, and end in code 2; a path with nothing there is refused.
+    """
     files = list(expand(paths))
     from lacvit.model import load
 

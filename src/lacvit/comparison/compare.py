@@ -26,6 +26,8 @@ from lacvit.run_folder import write_json, write_text
 from lacvit.training.logs import Progress, Silence
 
 PAGE = "comparison.html"
+# Settings that say where things are, and none of how methods train.
+OF_THE_PLACE = ("data.path", "data.root", "device", "workers")
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,9 @@ def plan(given: Mapping[str, object], request: Request, progress: Progress) -> l
         InputError: as :func:`compare`.
     """
     work = begin(given, request, progress)
+    if work.request.budget == budget.EQUAL_IMAGES and not work.request.trials:
+        # Else what was decided says by which settings the runs were, or will be.
+        identity.check_same_settings(plan_runs(work.given, work.request))
     lines = plan_lines(work)
     if work.request.budget == budget.EQUAL_TIME and work.budget is None:
         lines.append("  Epochs are scaled to equal time once real steps have been timed.")
@@ -216,10 +221,20 @@ def _ended(runs: Sequence[PlannedRun]) -> list[tuple[PlannedRun, RunAnswers]]:
     return [(run, answers) for run, answers in found if answers is not None]
 
 
+def _asked(given: Mapping[str, object]) -> str:
+    """How the runs were set, in words."""
+    told = (f"{key}={value}" for key, value in given.items() if key not in OF_THE_PLACE)
+    usual = "as lacvit settings lists them"
+    if not (said := ", ".join(told)):
+        return f"Settings are {usual}."
+    return f"Set for every method that has a use for it: {said}. The rest is {usual}."
+
+
 def _write(work: Work, decided: _Decided, runs: Sequence[PlannedRun]) -> Comparison:
     request = work.request
     figures = judge(request, [(run, read_answers(run)) for run in runs], work.data)
     figures["fingerprint"] = work.fingerprint
+    figures["asked"] = _asked(work.given)
     if work.given.get("features.crops") == "corners":
         figures["features"] = (
             "A feature is the mean over an image and its corners (features.crops)."

@@ -133,7 +133,7 @@ def _compare(cell: Cell, runs: Sequence[RunAnswers], request: Request) -> _Compa
     able = [m for m in methods if any(run.method == m for run in whole)]
     seeds, correct = correct_by_seed(whole, able)
     ours = PUBLISHED_ARM if PUBLISHED_ARM in methods else methods[-1] if methods else PUBLISHED_ARM
-    leader = max(correct, key=lambda m: float(correct[m].mean()), default=None)
+    leader = max(correct, key=lambda m: int(correct[m].sum()), default=None)
     found: dict[tuple[str, str], PairedDifference] = {}
     default = request.defaults.get(cell.backbone, "")  # of a plan that timed no backbone, none
     for one in (ours, default, leader):
@@ -201,7 +201,9 @@ def _answer(
     if compared.leader is None or not found:
         unit = "repeat of folds" if request.folds else "seed"
         return f"no two methods have ended on the same {unit} yet."
-    return answer(compared.ours, compared.default, compared.leader, accuracies, found)
+    said = answer(compared.ours, compared.default, compared.leader, accuracies, found)
+    once = not request.folds and len(compared.seeds) == 1
+    return f"{said} One run each: another seed may change this." if once else said
 
 
 def _method(

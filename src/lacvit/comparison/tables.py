@@ -94,6 +94,8 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
         ]
     if chosen := comparison.get("auto"):
         lines += [chosen["words"], ""]
+    if asked := comparison.get("asked"):
+        lines += [asked, ""]
     if features := comparison.get("features"):
         lines += [features, ""]
     lines += [comparison["covers"], ""]

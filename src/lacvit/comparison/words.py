@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from lacvit.metrics.significance import PairedDifference
 
 SURE = 0.05  # Holm's p above it: the claim is one of many, and chance would make one as large
+SAME = 1e-9  # of accuracies: means of as many right answers may differ in their last digits
 
 # The difference of a method from another, and Holm's p of it over the report.
 Found = tuple[PairedDifference, float]
@@ -110,11 +112,18 @@ def answer(
         found: the pairs with ``ours``, with the default method and with the leader, each once.
     """
     best = accuracies[leader]
-    level = [name for name, value in accuracies.items() if value == best and name != leader]
+    level = [
+        name
+        for name, value in accuracies.items()
+        if math.isclose(value, best, abs_tol=SAME) and name != leader
+    ]
     so_have = f", and so {'has' if len(level) == 1 else 'have'} {' and '.join(level)}"
+    # Of those that are level there is no more to say.
+    others = {pair: it for pair, it in found.items() if not set(pair) & set(level)}
+    relations = ["", *_relations(leader, others, figures=True)]
     said = [
-        f"{leader} has the highest accuracy, {100 * best:.1f} %{so_have if level else ''}; it "
-        f"{'; it '.join(_relations(leader, found, figures=True))}."
+        f"{leader} has the highest accuracy, {100 * best:.1f} %{so_have if level else ''}"
+        f"{'; it '.join(relations)}."
     ]
     for method in dict.fromkeys((ours, default)) if len(found) > 1 else ():
         parts = _relations(method, found, figures=False)

@@ -22,9 +22,11 @@ def contradictory_stages(settings: RunSettings) -> list[str]:
     if len(found) < 2:
         return []
     first, *others = (key for _, key in found)
+    joint = "joint" in dict(found)
+    flags = " Beside --method joint-refit, --temperature and --loss are joint's." if joint else ""
     return [
         f"{first} is set, and so is {' and '.join(others)}: they are of different stages, and no "
-        f"method is named. Leave one out, or name what is meant with --method."
+        f"method is named. Leave one out, or name what is meant with --method.{flags}"
     ]
 
 

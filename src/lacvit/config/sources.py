@@ -178,7 +178,14 @@ def _nearest(key: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5 if not alike else 0.85)
     if alike and not near:
         return f" Of that name there {'is' if len(alike) == 1 else 'are'} {', '.join(alike)}."
-    return f" The nearest is {near[0]!r}." if near else ""
+    if not near:
+        return ""
+    # Without a section the nearest by its letters may not be what is meant.
+    name = near[0].rpartition(".")[2]
+    same = [key for key in known if key.rpartition(".")[2] == name]
+    if len(same) == 1 or "." in key:
+        return f" The nearest is {near[0]!r}."
+    return f" The nearest are {', '.join(same)}."
 
 
 def has_effect(key: str, method: str, given: Mapping[str, object]) -> bool:
