@@ -289,6 +289,10 @@ def test_the_card_says_what_it_scored_and_under_which_terms() -> None:
     assert "Classes: cat, wild, dög, owl." in card
     assert "Tiny ImageNet" in card
     assert "non-commercial" in card
+    assert "the method `lacvit`, seed 0.\n" in card
+    both = make_settings(recipe={"method": "lacvit", "head.fit_on": "all"})
+    card = model_card(both, NAMES, metrics, None)
+    assert "seed 0, its head fitted on validation images too.\n" in card
 
 
 def test_the_weights_load_without_lacvit(tmp_path: Path) -> None:

@@ -29,8 +29,10 @@ def model_card(
     test = metrics[split]
     low, high = test["interval"]
     backbone = settings.backbone.spec
-    knn = settings.head.solver == "knn" and find_arm(settings.method).stages[-1] == "head"
+    own_head = find_arm(settings.method).stages[-1] == "head"
+    knn = own_head and settings.head.solver == "knn"
     head = "the nearest training images' votes for a head" if knn else "a linear head"
+    fitted = ", its head fitted on validation images too" if settings.head.fit_on == "all" else ""
     read = ""
     if crops is not None:
         read = (
@@ -42,7 +44,7 @@ def model_card(
 
 A classifier of {len(class_names)} classes: backbone `{backbone}`, {head}, trained by lacvit
 ([label-aware contrastive training]({PAPER}) of vision transformers) with
-`--method {settings.method}`, seed {settings.seed}.
+the method `{settings.method}`, seed {settings.seed}{fitted if own_head else ""}.
 
 Accuracy@1 on {test["images"]} {split} images: {100 * test["accuracy"]:.1f} %
 (95 % interval {100 * low:.1f} to {100 * high:.1f}, over the choice of {split} images).
