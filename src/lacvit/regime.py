@@ -1,6 +1,6 @@
 """What `lacvit train` does where nothing is said: the settings of `--method auto`, by regime.
 
-Accuracy@1 on full test sets, mean of five seeds (three of the encoder pretrained without labels).
+Accuracy@1 on full test sets, mean of five seeds (three in the last two rows).
 The last two columns have the default's head: its last fit is on validation images too, and it
 reads corners (docs/results.md has every cell and encoder, intervals and losses):
 
@@ -9,8 +9,8 @@ reads corners (docs/results.md has every cell and encoder, intervals and losses)
     50, the same                             56.3         61.2           60.8
     10 of 100 classes, the same              26.9         33.6           34.1
     Flowers-102 in part, the same            48.4         54.1           54.5
-    10, a masked autoencoder                 36.8         41.6           42.8
-    50, the same                             51.2         51.7           55.1
+    10, a masked autoencoder                 37.1         41.7           43.3
+    50, the same                             50.8         51.9           55.0
     10 of 100 classes, the same              20.6         23.9           26.2
     Flowers-102 in part, the same            41.4         42.5           50.2
 
