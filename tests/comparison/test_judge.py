@@ -83,8 +83,8 @@ def test_the_default_method_and_the_leader_are_set_against_all_others(tmp_path: 
     assert [(pair["method"], pair["against"]) for pair in cell["pairs"][4:]] == default + leader
     assert figures["pairs_looked_at"] == 10
     assert (
-        "cross-entropy-refit, the arm of lacvit train's default, is behind cross-entropy, but"
-        in cell["answer"]
+        "cross-entropy-refit, the method that lacvit train would choose, is behind "
+        "cross-entropy, but" in cell["answer"]
     )
     rows = list(csv.DictReader(io.StringIO(as_csv(figures))))
     against_itself = next(row for row in rows if row["method"] == "cross-entropy-refit")

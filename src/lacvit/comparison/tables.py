@@ -75,8 +75,9 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
         lines += [*(f"- {one['folder']}: {one['reason']}" for one in failed), ""]
     for cell in comparison["cells"]:
         lines += [f"## {cell['name']}", "", _tested(comparison, cell), ""]
+        once = "repeats" if comparison["design"] == "folds" else "seeds"
         lines += markdown_table(
-            ("method", "Accuracy@1", "95 % interval", "least to most", "seeds"), _rows(cell)
+            ("method", "Accuracy@1", "95 % interval", "least to most", once), _rows(cell)
         )
         if pairs := cell["pairs"]:
             lines += markdown_table(

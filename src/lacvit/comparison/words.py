@@ -128,8 +128,8 @@ def answer(
     for method in dict.fromkeys((ours, default)) if len(found) > 1 else ():
         parts = _relations(method, found, figures=False)
         if method != leader and parts:
-            name = f"{method}, the arm of lacvit train's default," if method == default else method
-            said.append(f"{name} {'; it '.join(parts)}.")
+            chosen = ", the method that lacvit train would choose," if method == default else ""
+            said.append(f"{method}{chosen} {'; it '.join(parts)}.")
     return " ".join(said)
 
 

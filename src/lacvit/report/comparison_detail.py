@@ -155,7 +155,7 @@ def _embedding(
         Panel(
             number,
             one.title,
-            f"{percent(plane.agreement, 0)} of the ten nearest neighbours share the label; "
+            f"{percent(plane.agreement, 0)} of the ten nearest (or fewer) share the label; "
             f"the plane of PCA holds {percent(plane.variance or 0, 0)} of the variance",
             embedded.similarity_chart(
                 f"{key}-cosines-{number}", one, cosines[number], labels_N[chosen_M], lowest

@@ -20,14 +20,20 @@ def unit_rows(rows_ND: Floats) -> Floats:
 
 
 def agreement(cosines_NN: Floats, labels_N: Integers) -> Floats:
-    """(N,): the share of each row's nearest others that have its label; nan for a row alone."""
+    """(N,): the share of each row's nearest others that have its label; nan for a row alone.
+
+    As many are looked at as there are of its label, `JUDGED` at most, so that 1 can be reached.
+    """
     count = min(JUDGED, len(labels_N) - 1)
     if count < 1:
         return np.full(len(labels_N), np.nan)
     others_NN = cosines_NN.copy()
     np.fill_diagonal(others_NN, -np.inf)
-    nearest = np.argpartition(-others_NN, count - 1, axis=1)[:, :count]
-    share_N: Floats = (labels_N[nearest] == labels_N[:, None]).mean(axis=1)
+    nearest = np.argsort(-others_NN, axis=1)[:, :count]
+    hits = (labels_N[nearest] == labels_N[:, None]).cumsum(axis=1)
+    _, label, sizes = np.unique(labels_N, return_inverse=True, return_counts=True)
+    seen_N = np.clip(sizes[label] - 1, 1, count)
+    share_N: Floats = hits[np.arange(len(labels_N)), seen_N - 1] / seen_N
     return share_N
 
 
