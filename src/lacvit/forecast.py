@@ -212,6 +212,8 @@ def describe(plan: Forecast) -> list[str]:
         each = " in each process" if plan.processes > 1 else ""
         size = f"{plan.memory_bytes / 1e9:.1f} GB"
         lines.append(f"Memory: {size}{each} in the timed steps, of {TIMED_IMAGES} images at most")
+    rest = plan.seconds - sum(stage.seconds for stage in plan.stages)
+    lines.append(f"Test images, measures and report: about {in_words(rest)}")
     lines.append(f"Time: about {in_words(plan.seconds)} in all, from timed steps")
     return lines
 

@@ -46,6 +46,11 @@ def as_csv(comparison: Mapping[str, Any]) -> str:
     return buffer.getvalue()
 
 
+def _pairs(comparison: Mapping[str, Any]) -> str:
+    number = comparison["pairs_looked_at"]
+    return "1 pair" if number == 1 else f"{number} pairs"
+
+
 def _told(cell: Mapping[str, Any], method: str, reference: str) -> dict[str, object]:
     """The pair of both, from the side of ``method``; empty where there is none."""
     for pair in cell["pairs"]:
@@ -88,9 +93,9 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
             lines += _mcnemar(comparison, cell)
     if any(cell["pairs"] for cell in comparison["cells"]):
         lines += [
-            f"p (Holm) is p corrected for the {comparison['pairs_looked_at']} pairs of methods "
-            f"that this report looked at; where it is above 0.05, better and worse are said of "
-            f"the pair alone.",
+            f"p (Holm) is p corrected for all that could have been told, {_pairs(comparison)} of "
+            f"methods, so that it grows with every method; where it is above 0.05, better and "
+            f"worse are said of the pair alone.",
             "",
         ]
     if chosen := comparison.get("auto"):
@@ -139,7 +144,7 @@ def as_latex(comparison: Mapping[str, Any]) -> str:
 
 
 def _latex_differences(comparison: Mapping[str, Any]) -> list[str]:
-    lines = [f"% Holm's p is over {comparison['pairs_looked_at']} pairs of methods."]
+    lines = [f"% Holm's p is over {_pairs(comparison)} of methods."]
     lines += [r"\begin{tabular}{lllrrrrl}", r"\toprule"]
     lines += [r"setting & method & less & points & 95\,\% interval & $p$ & $p$ (Holm) & verdict \\"]
     for cell in comparison["cells"]:
