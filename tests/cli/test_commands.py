@@ -119,8 +119,10 @@ def test_a_bracket_may_be_a_pattern_or_part_of_a_name(digits: Path, tmp_path: Pa
     both, first = [str(place / name) for name in ("1.png", "2.png")], [str(place / "1.png")]
     assert list(expand([str(place / "*.png")])) == both
     assert list(expand([f"{tmp_path}/photos*/[1].png"])) == first
+    assert list(expand([f"{place}/[3].png"])) == [f"{place}/[3].png"]  # told as unreadable
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="There is no image at"):
-        list(expand([f"{place}/[3].png"]))
+        list(expand([str(tmp_path / "empty")]))
 
 
 def test_a_report_without_its_images_says_so(
@@ -151,13 +153,14 @@ def test_predict_leaves_out_what_it_cannot_read(
     bad.write_bytes(b"no image")
     lost = tmp_path / "lost.jpg"
     lost.symlink_to(tmp_path / "nowhere.jpg")
-    argv = ["predict", str(trained), good, str(tmp_path), good, "--format", "csv"]
+    argv = ["predict", str(trained), good, str(tmp_path), good, "typo.png", "--format", "csv"]
     assert exit_code(argv) == 2
     printed = capsys.readouterr()
     assert [row["path"] for row in csv.DictReader(io.StringIO(printed.out))] == [good, good]
     assert f"lacvit: {bad} cannot be read" in printed.err
     assert f"lacvit: {lost} cannot be read: No such file" in printed.err
-    assert "2 of 4 files have no answer" in printed.err
+    assert "lacvit: typo.png cannot be read: No such file" in printed.err
+    assert "3 of 5 files have no answer" in printed.err
 
 
 def test_evaluate_uses_every_image_of_a_folder_without_splits(

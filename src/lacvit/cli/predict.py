@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import glob
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -41,11 +42,10 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="How many classes to give for each image.")] = 1,
     device: Device = "auto",
 ) -> None:
-    """Label images with a trained model.
-
-    Files that cannot be read are named, and end in code 2; a path with nothing there is refused.
-    """
+    """Label images with a trained model. Files that cannot be read are named, and end in code 2."""
     files = list(expand(paths))
+    if not any(map(os.path.lexists, files)):
+        raise InputError(f"There is no image at {files[0]}. Give image files, folders or globs.")
     from lacvit.model import load
 
     classifier = load(model, device=device)
@@ -64,21 +64,25 @@ def predict(
 def expand(paths: Sequence[str]) -> Iterator[str]:
     """Image files for files, folders (searched through) and globs, in order.
 
+    Where there is nothing, the path itself: it is told with the files that cannot be read.
+
     Raises:
-        InputError: nothing there, or a name that is no text; it is named.
+        InputError: a folder without images, or a name that is no text; it is named.
     """
     from lacvit.data.folders import check_name, images_below
 
     for path in paths:
         if Path(path).is_dir():
             found = sorted(str(Path(path) / name) for name in images_below(Path(path)))
+            if not found:
+                raise InputError(
+                    f"There is no image at {path}. Give image files, folders or globs."
+                )
         elif Path(path).exists():
             found = [path]
         else:
             # A [ is a pattern's, or else of a folder that is so called.
-            found = _matching(path) or _matching(path.replace("[", "[[]"))
-        if not found:
-            raise InputError(f"There is no image at {path}. Give image files, folders or globs.")
+            found = _matching(path) or _matching(path.replace("[", "[[]")) or [path]
         for name in found:
             check_name(name)
             yield name
