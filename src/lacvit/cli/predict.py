@@ -45,7 +45,7 @@ def predict(
     """Label images with a trained model. Files that cannot be read are named, and end in code 2."""
     files = list(expand(paths))
     if not any(map(os.path.lexists, files)):
-        raise InputError(f"There is no image at {files[0]}. Give image files, folders or globs.")
+        raise _nothing_at(files[0])
     from lacvit.model import load
 
     classifier = load(model, device=device)
@@ -75,9 +75,7 @@ def expand(paths: Sequence[str]) -> Iterator[str]:
         if Path(path).is_dir():
             found = sorted(str(Path(path) / name) for name in images_below(Path(path)))
             if not found:
-                raise InputError(
-                    f"There is no image at {path}. Give image files, folders or globs."
-                )
+                raise _nothing_at(path)
         elif Path(path).exists():
             found = [path]
         else:
@@ -86,6 +84,10 @@ def expand(paths: Sequence[str]) -> Iterator[str]:
         for name in found:
             check_name(name)
             yield name
+
+
+def _nothing_at(path: str) -> InputError:
+    return InputError(f"There is no image at {path}. Give image files, folders or globs.")
 
 
 def _matching(pattern: str) -> list[str]:
