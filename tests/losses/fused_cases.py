@@ -18,6 +18,7 @@ LOADED_UNASKED = "triton" in sys.modules  # before the kernels' file is imported
 
 from lacvit.losses import fused  # noqa: E402
 from lacvit.losses.fused import Cut, log_denominators, repulsion  # noqa: E402
+from lacvit.losses.linear_memory import Pairs  # noqa: E402
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -111,20 +112,13 @@ def test_a_process_s_block_of_rows(first, rows, temperature, monkeypatch):
     score_NN = (wide_ND @ wide_ND.T / temperature).fill_diagonal_(-torch.inf)
     log_denominator_N = score_NN.logsumexp(dim=1)
     own = slice(first, first + rows)
-    found_R = log_denominators(z_ND[own], z_ND, first, temperature, None, operands=torch.float32)
+    pairs = Pairs(z_ND[own], z_ND, first, temperature, longest=1.0)
+    found_R = log_denominators(pairs, None, operands=torch.float32)
     assert (found_R - log_denominator_N[own]).abs().le(16 * EPS / temperature).all()
     log_denominator_N[::5] = torch.inf  # rows that are no anchors
     weight_NN = (score_NN - log_denominator_N[:, None]).exp()
     weight_NN += (score_NN - log_denominator_N[None, :]).exp()
-    push_RD = repulsion(
-        z_ND[own],
-        z_ND,
-        first,
-        log_denominator_N.float(),
-        temperature,
-        [],
-        operands=torch.float32,
-    )
+    push_RD = repulsion(pairs, log_denominator_N.float(), [], operands=torch.float32)
     error_RD = push_RD - (weight_NN @ wide_ND)[own]
     assert error_RD.abs().le(16 * EPS / temperature).all()
 
@@ -132,7 +126,8 @@ def test_a_process_s_block_of_rows(first, rows, temperature, monkeypatch):
 @pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")  # log2(0), as intended
 def test_a_row_that_meets_only_itself_has_an_empty_sum():
     z_ND = torch.ones(1, 3, device=DEVICE)
-    found = log_denominators(z_ND, z_ND, 0, 0.1, None, operands=torch.float32)
+    pairs = Pairs(z_ND, z_ND, 0, 0.1, longest=3.0)
+    found = log_denominators(pairs, None, operands=torch.float32)
     assert found.tolist() == [-torch.inf]
 
 

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from lacvit.errors import InputError
 from lacvit.losses import LossDetails, supcon_floor, supcon_loss, supcon_start, tiled
+from lacvit.losses.linear_memory import Pairs
 from lacvit.losses.supcon import DENSE_BELOW
 
 EPS = {d: torch.finfo(d).eps for d in (torch.bfloat16, torch.float16, torch.float32, torch.float64)}
@@ -77,6 +78,7 @@ def test_tiled_matches_the_definition(problem: Problem):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiled, "TILE", problem.tile)
         patch.setattr(tiled, "KEPT_BYTES", problem.kept_bytes)
+        patch.setattr(tiled, "PIECE_BYTES", max(8, problem.kept_bytes // 3))
         value, gradient = value_and_gradient(problem, "tiled", dtype)
     eps = arithmetic + EPS[torch.float64]  # the truth is rounded too
     assert abs(value - truth) <= abs(dense - truth) + value_bar(problem, eps)
@@ -128,15 +130,18 @@ def test_a_block_of_rows_gets_its_part(own, temperature, small_tiles):
     """What each of several processes computes: its rows, over all columns."""
     rows = slice(*own)
     z = functional.normalize(batch(n=13)[0], dim=1) * (1 if temperature == 0.1 else 0.05)
+    longest = float(z.square().sum(dim=1).max())
+    all_pairs = Pairs(z, z, 0, temperature, longest)
+    own_pairs = Pairs(z[rows], z, rows.start, temperature, longest)
     everything: list[torch.Tensor] = []
-    whole = tiled.log_denominators(z, z, 0, temperature, everything)
+    whole = tiled.log_denominators(all_pairs, everything)
     kept: list[torch.Tensor] = []
-    part = tiled.log_denominators(z[rows], z, rows.start, temperature, kept)
+    part = tiled.log_denominators(own_pairs, kept)
     torch.testing.assert_close(part, whole[rows])
     whole[2] = torch.inf  # no anchor
-    expected = tiled.repulsion(z, z, 0, whole, temperature, everything)[rows]
+    expected = tiled.repulsion(all_pairs, whole, everything)[rows]
     for given_tiles in (kept, []):
-        got = tiled.repulsion(z[rows], z, rows.start, whole, temperature, given_tiles)
+        got = tiled.repulsion(own_pairs, whole, given_tiles)
         torch.testing.assert_close(got, expected)
 
 

@@ -76,7 +76,7 @@ def gather_batch(
     _, class_index_N, class_counts_K = torch.unique(
         block.gather(labels_R), return_inverse=True, return_counts=True
     )
-    n_anchors = int(class_counts_K[class_counts_K > 1].sum())
+    n_anchors = int((class_counts_K * (class_counts_K > 1)).sum())
     z_ND = block.gather(z_RD)
     return Batch(z_ND, class_index_N, class_counts_K, n_anchors, temperature, operands, block)
 

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from lacvit.errors import InputError
 from lacvit.losses.batch import Batch
-from lacvit.losses.linear_memory import Passes, linear_memory_supcon
+from lacvit.losses.linear_memory import Pairs, Passes, linear_memory_supcon
 
 LOG2_E = 1 / math.log(2)
 
@@ -99,43 +99,30 @@ def cut_for(d: int, operands: torch.dtype) -> Cut:
     return Cut(rows=64, columns=64, depth=256)
 
 
-def log_denominators(
-    z_RD: Tensor,
-    z_ND: Tensor,
-    first: int,
-    temperature: float,
-    kept: list[Tensor] | None,
-    *,
-    operands: torch.dtype,
-) -> Tensor:
+def log_denominators(pairs: Pairs, kept: list[Tensor] | None, *, operands: torch.dtype) -> Tensor:
     """See `linear_memory.LogDenominators`; keeps nothing."""
-    (n, d), n_rows = z_ND.shape, len(z_RD)
-    log_denominator_R = z_RD.new_empty(n_rows)
+    z_ND, n_rows = pairs.z_ND, len(pairs.z_RD)
+    n, d = z_ND.shape
+    log_denominator_R = z_ND.new_empty(n_rows)
     cut = cut_for(d, operands)
     if n_rows > 0:
         with torch.cuda.device_of(z_ND):
             _log_denominators_kernel[(triton.cdiv(n_rows, cut.rows),)](
                 z_ND.to(operands).contiguous(),
                 log_denominator_R,
-                *(first, n_rows, n, LOG2_E / temperature),
+                *(pairs.first, n_rows, n, LOG2_E / pairs.temperature),
                 **cut.options(d),
             )
     return log_denominator_R
 
 
 def repulsion(
-    z_RD: Tensor,
-    z_ND: Tensor,
-    first: int,
-    log_denominator_N: Tensor,
-    temperature: float,
-    kept: list[Tensor],
-    *,
-    operands: torch.dtype,
+    pairs: Pairs, log_denominator_N: Tensor, kept: list[Tensor], *, operands: torch.dtype
 ) -> Tensor:
     """See `linear_memory.Repulsion`."""
-    (n, d), n_rows = z_ND.shape, len(z_RD)
-    push_RD = z_RD.new_empty(n_rows, d)
+    z_ND, n_rows = pairs.z_ND, len(pairs.z_RD)
+    n, d = z_ND.shape
+    push_RD = z_ND.new_empty(n_rows, d)
     cut = cut_for(d, operands)
     if n_rows > 0:
         with torch.cuda.device_of(z_ND):
@@ -143,7 +130,7 @@ def repulsion(
                 z_ND.to(operands).contiguous(),
                 log_denominator_N.contiguous() * LOG2_E,
                 push_RD,
-                *(first, n_rows, n, LOG2_E / temperature),
+                *(pairs.first, n_rows, n, LOG2_E / pairs.temperature),
                 **cut.options(d),
             )
     return push_RD

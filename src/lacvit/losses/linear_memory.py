@@ -29,6 +29,19 @@ from lacvit.losses.rows import squared_lengths
 ROWS_AT_ONCE = 1024
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Which rows meet which: R of this process against all N. No tensor has a graph."""
+
+    z_RD: Tensor
+    """``z_ND[first : first + R]``"""
+    z_ND: Tensor
+    first: int
+    temperature: float
+    longest: float
+    """Largest ``z.z`` of the N rows."""
+
+
 class LogDenominators(Protocol):
     """``log sum_{a != i} exp(z_i.z_a / t)`` for the R rows i = first, first + 1, ...: (R,).
 
@@ -36,14 +49,7 @@ class LogDenominators(Protocol):
     ``kept``; it is None where no gradient will be asked for.
     """
 
-    def __call__(
-        self,
-        z_RD: Tensor,
-        z_ND: Tensor,
-        first: int,
-        temperature: float,
-        kept: list[Tensor] | None,
-    ) -> Tensor: ...
+    def __call__(self, pairs: Pairs, kept: list[Tensor] | None) -> Tensor: ...
 
 
 class Repulsion(Protocol):
@@ -52,20 +58,12 @@ class Repulsion(Protocol):
     ``log_denominator_N`` is ln d, and +inf (a share of 0) where a row is no anchor.
     """
 
-    def __call__(
-        self,
-        z_RD: Tensor,
-        z_ND: Tensor,
-        first: int,
-        log_denominator_N: Tensor,
-        temperature: float,
-        kept: list[Tensor],
-    ) -> Tensor: ...
+    def __call__(self, pairs: Pairs, log_denominator_N: Tensor, kept: list[Tensor]) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Passes:
-    """The two sums over pairs. ``z_RD`` is ``z_ND[first : first + R]``; no tensor has a graph."""
+    """The two sums over pairs."""
 
     log_denominators: LogDenominators
     repulsion: Repulsion
@@ -97,51 +95,62 @@ class _LinearMemory(torch.autograd.Function):
     ) -> Tensor:
         z_ND, class_index_N, class_counts_K = batch.z_ND, batch.class_index_N, batch.class_counts_K
         block, temperature = batch.block, batch.temperature
-        log_denominator_N = block.gather(
-            passes.log_denominators(z_RD, z_ND, block.rows.start, temperature, kept)
+        square_N = squared_lengths(z_ND)
+        longest = float(square_N.max())
+        pairs = Pairs(z_RD, z_ND, block.rows.start, temperature, longest)
+        log_denominator_N = block.gather(passes.log_denominators(pairs, kept))
+        class_sum_KD, cosine_sum_K = _class_sums(z_ND, square_N, class_index_N, len(class_counts_K))
+        # 1 / positives, and 0 for a class of one, whose row is no anchor.
+        per_positive_K = (class_counts_K > 1) / (class_counts_K - 1).clamp(min=1).to(
+            class_sum_KD.dtype
         )
-        class_sum_KD, cosine_sum_K = _class_sums(z_ND, class_index_N, len(class_counts_K))
-        positives_K = class_counts_K - 1
-        is_anchor_N = (positives_K > 0)[class_index_N]
-
-        repulsion = (log_denominator_N * is_anchor_N).sum(dtype=cosine_sum_K.dtype)
-        attraction = (cosine_sum_K / positives_K.clamp(min=1)).sum() / temperature
+        if batch.n_anchors < len(z_ND):
+            is_anchor_N = (class_counts_K > 1)[class_index_N]
+            repulsion = (log_denominator_N * is_anchor_N).sum(dtype=cosine_sum_K.dtype)
+            log_denominator_N = log_denominator_N.masked_fill(~is_anchor_N, torch.inf)
+        else:
+            repulsion = log_denominator_N.sum(dtype=cosine_sum_K.dtype)
+        attraction = torch.dot(cosine_sum_K, per_positive_K) / temperature
         ctx.block, ctx.temperature, ctx.passes = block, temperature, passes
+        ctx.n_anchors, ctx.longest = batch.n_anchors, longest
         ctx.save_for_backward(
             z_RD,
             z_ND,
             class_index_N,
             class_counts_K,
             log_denominator_N,
-            class_sum_KD,
+            (class_sum_KD * per_positive_K[:, None]).to(z_RD.dtype),
+            per_positive_K.to(z_RD.dtype),
             *(kept or ()),
         )
-        return ((repulsion - attraction) / is_anchor_N.sum()).to(z_ND.dtype)
+        return ((repulsion - attraction) / batch.n_anchors).to(z_ND.dtype)
 
     @staticmethod
     def backward(ctx: Any, loss_gradient: Tensor) -> tuple[Tensor | None, ...]:
-        z_RD, z_ND, class_index_N, class_counts_K, log_denominator_N, class_sum_KD, *kept = (
-            ctx.saved_tensors
-        )
+        (
+            z_RD,
+            z_ND,
+            class_index_N,
+            class_counts_K,
+            log_denominator_N,
+            pull_KD,
+            per_positive_K,
+            *kept,
+        ) = ctx.saved_tensors
         own, temperature = ctx.block.rows, ctx.temperature
         with torch.autocast(z_ND.device.type, enabled=False):
             if torch.is_grad_enabled():  # create_graph: the gradient must have a gradient
                 loss = dense_supcon(z_RD, class_index_N, class_counts_K, temperature)
                 (gradient_RD,) = torch.autograd.grad(loss, z_RD, create_graph=True)
                 return gradient_RD * loss_gradient, None, None, None
-            positives_N = (class_counts_K - 1)[class_index_N]
-            is_anchor_N = positives_N > 0
-            log_denominator_N = log_denominator_N.masked_fill(~is_anchor_N, torch.inf)
-            gradient_RD = ctx.passes.repulsion(
-                z_RD, z_ND, own.start, log_denominator_N, temperature, kept
-            )
-            pull_R = 2 * is_anchor_N[own].to(z_RD.dtype) / positives_N[own].clamp(min=1)
-            class_sum_KD = class_sum_KD.to(z_RD.dtype)
+            pairs = Pairs(z_RD, z_ND, own.start, temperature, ctx.longest)
+            gradient_RD = ctx.passes.repulsion(pairs, log_denominator_N, kept)
             class_index_R = class_index_N[own]
             for run in _runs(len(z_RD)):
-                others_RD = class_sum_KD.index_select(0, class_index_R[run]).sub_(z_RD[run])
-                gradient_RD[run].addcmul_(others_RD, pull_R[run, None], value=-1)
-            gradient_RD *= loss_gradient / is_anchor_N.sum() / temperature
+                class_R = class_index_R[run]
+                gradient_RD[run].addcmul_(z_RD[run], per_positive_K[class_R, None], value=2)
+                gradient_RD[run].sub_(pull_KD.index_select(0, class_R), alpha=2)
+            gradient_RD *= loss_gradient / (ctx.n_anchors * temperature)
         return gradient_RD, None, None, None
 
 
@@ -149,16 +158,16 @@ def _runs(n: int) -> Iterator[slice]:
     return (slice(start, min(start + ROWS_AT_ONCE, n)) for start in range(0, n, ROWS_AT_ONCE))
 
 
-def _class_sums(z_ND: Tensor, class_index_N: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
+def _class_sums(
+    z_ND: Tensor, square_N: Tensor, class_index_N: Tensor, n_classes: int
+) -> tuple[Tensor, Tensor]:
     """Sum of each class's rows, and the sum of ``z_i.z_p`` over its ordered pairs i != p.
 
     In float64 where the device has it: ``|S|^2 - Q`` takes a small number off a large one.
     """
     wide = torch.float32 if z_ND.device.type == "mps" else torch.float64
     sum_KD = z_ND.new_zeros(n_classes, z_ND.shape[1], dtype=wide)
-    square_K = z_ND.new_zeros(n_classes, dtype=wide)
     for rows in _runs(len(z_ND)):
-        z_RD = z_ND[rows].to(wide, copy=True)
-        sum_KD.index_add_(0, class_index_N[rows], z_RD)
-        square_K.index_add_(0, class_index_N[rows], z_RD.square_().sum(dim=1))
+        sum_KD.index_add_(0, class_index_N[rows], z_ND[rows].to(wide))
+    square_K = torch.zeros_like(sum_KD[:, 0]).index_add_(0, class_index_N, square_N.to(wide))
     return sum_KD, squared_lengths(sum_KD) - square_K

@@ -15,6 +15,8 @@ from torch import Tensor
 from lacvit.errors import Diverged, InputError
 
 ROWS_AT_ONCE = 1024
+# Squared lengths of which no term that counts overflows or vanishes, in float32 and so in float64.
+USUAL_SQUARES = (2.0**-60, 2.0**100)
 LEAST_ROOM = 2.0**-40  # of the largest number: logits are summed, over a trillion rows at most
 
 
@@ -73,60 +75,70 @@ def checked_rows(embeddings_ND: Tensor, temperature: float, normalize: bool) -> 
     dtype = torch.promote_types(embeddings_ND.dtype, torch.float32)
     if len(embeddings_ND) == 0:
         return embeddings_ND.to(dtype)
-    fixed_ND = embeddings_ND.detach()
-    largest_N = torch.cat([x_RD.abs().amax(dim=1) for x_RD in fixed_ND.split(ROWS_AT_ONCE)]).to(
-        dtype
-    )
-    _refuse(~largest_N.isfinite(), "is not finite", Diverged)
-    largest_logit = torch.finfo(dtype).max * LEAST_ROOM
+    most = torch.finfo(dtype).max * LEAST_ROOM
+    square_N = squared_lengths(embeddings_ND.detach(), dtype)
+    least, longest = (float(bound) for bound in square_N.aminmax())  # NaN if there is one
     if not normalize:
-        logit_N = squared_lengths(fixed_ND.to(dtype)) / temperature
-        _refuse(~(logit_N <= largest_logit), "is too long: its logit with itself overflows")
+        if not longest / temperature <= most:
+            _refuse_infinite(embeddings_ND)
+            too_long_N = ~(square_N / temperature <= most)
+            _refuse(too_long_N, "is too long: its logit with itself overflows")
         return embeddings_ND.to(dtype)
-    if 1 / float(temperature) > largest_logit:
+    if 1 / float(temperature) > most:
         raise InputError(
             f"temperature is {temperature}, where logits overflow in {dtype}; it must be above "
-            f"{1 / largest_logit:.1g} (usual: 0.05 to 0.5)."
+            f"{1 / most:.1g} (usual: 0.05 to 0.5)."
         )
-    _refuse(largest_N == 0, "is all zeros and has no direction")
-    z_ND: Tensor = _UnitRows.apply(embeddings_ND, largest_N)  # type: ignore[no-untyped-call]
+    if not USUAL_SQUARES[0] <= least <= longest <= USUAL_SQUARES[1]:
+        _refuse_infinite(embeddings_ND)
+        largest_N = _largest_entries(embeddings_ND).to(dtype)
+        _refuse(largest_N == 0, "is all zeros and has no direction")
+        # Scaled by its largest entry no row's square can overflow or vanish.
+        embeddings_ND = embeddings_ND.to(dtype) / largest_N[:, None]
+        square_N = squared_lengths(embeddings_ND.detach(), dtype)
+    z_ND: Tensor = _UnitRows.apply(embeddings_ND, square_N.sqrt())  # type: ignore[no-untyped-call]
     return z_ND
 
 
-def squared_lengths(x_ND: Tensor) -> Tensor:
-    """``|x|^2`` of each row, (N,), in x's dtype; some rows at a time, so that no copy is whole.
+def squared_lengths(x_ND: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """``|x|^2`` of each row, (N,), in ``dtype`` or x's; some rows at a time: no copy is whole.
 
     `torch.linalg.vector_norm` over the columns takes five times as long on a CPU.
     """
-    return torch.cat([x_RD.square().sum(dim=1) for x_RD in x_ND.split(ROWS_AT_ONCE)])
+    parts = x_ND.split(ROWS_AT_ONCE)
+    return torch.cat([x_RD.to(dtype or x_ND.dtype).square().sum(dim=1) for x_RD in parts])
 
 
 class _UnitRows(torch.autograd.Function):
-    """``x / |x|``. Keeps its input and its output; plain torch would keep and make copies more."""
+    """``x / |x|``, in the norms' dtype. Keeps input and output; plain torch would make more."""
 
     @staticmethod
-    def forward(ctx: Any, x_ND: Tensor, largest_N: Tensor) -> Tensor:
-        # Scaled by its largest entry no row's square can overflow or vanish.
-        z_ND = x_ND.to(largest_N.dtype) / largest_N[:, None]
-        norm_N = squared_lengths(z_ND).sqrt()
-        z_ND /= norm_N[:, None]
-        ctx.save_for_backward(x_ND, z_ND, largest_N, norm_N)
+    def forward(ctx: Any, x_ND: Tensor, norm_N: Tensor) -> Tensor:
+        z_ND = x_ND / norm_N[:, None]
+        ctx.save_for_backward(x_ND, z_ND, norm_N)
         return z_ND
 
     @staticmethod
     def backward(ctx: Any, gradient_ND: Tensor) -> tuple[Tensor, None]:
-        x_ND, z_ND, largest_N, norm_N = ctx.saved_tensors
+        x_ND, z_ND, norm_N = ctx.saved_tensors
         with torch.autocast(x_ND.device.type, enabled=False):
             if torch.is_grad_enabled():  # create_graph: the gradient must have a gradient
-                scaled_ND = x_ND.to(largest_N.dtype) / largest_N[:, None]
-                z_ND = scaled_ND / torch.linalg.vector_norm(scaled_ND, dim=1, keepdim=True)
+                wide_ND = x_ND.to(norm_N.dtype)
+                z_ND = wide_ND / torch.linalg.vector_norm(wide_ND, dim=1, keepdim=True)
                 return torch.autograd.grad(z_ND, x_ND, gradient_ND, create_graph=True)[0], None
             result_ND = z_ND * gradient_ND
             along_N1 = result_ND.sum(dim=1, keepdim=True)
             torch.addcmul(gradient_ND, z_ND, along_N1, value=-1, out=result_ND)
             result_ND /= norm_N[:, None]
-            result_ND /= largest_N[:, None]
         return result_ND.to(x_ND.dtype), None
+
+
+def _largest_entries(x_ND: Tensor) -> Tensor:
+    return torch.cat([x_RD.abs().amax(dim=1) for x_RD in x_ND.detach().split(ROWS_AT_ONCE)])
+
+
+def _refuse_infinite(x_ND: Tensor) -> None:
+    _refuse(~_largest_entries(x_ND).isfinite(), "is not finite", Diverged)
 
 
 def _refuse(faulty_N: Tensor, what: str, kind: type[InputError] = InputError) -> None:

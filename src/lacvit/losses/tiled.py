@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 
 from lacvit.losses.batch import Batch
-from lacvit.losses.linear_memory import Passes, linear_memory_supcon
-from lacvit.losses.rows import squared_lengths
+from lacvit.losses.linear_memory import Pairs, Passes, linear_memory_supcon
 
 TILE = 512
-# With a tile's buffer one allocation of less than 32 MB: glibc then learns to keep memory, which
-# else goes back to the system and is cleared at every call.
-KEPT_BYTES = 29 * 2**20
+KEPT_BYTES = 48 * 2**20
+# What is less than 32 MB in one piece glibc learns to keep; else it goes back to the system, and is
+# cleared page by page at every call.
+PIECE_BYTES = 30 * 2**20
 LOG2_E = 1 / math.log(2)
 
 
@@ -34,22 +34,21 @@ def tiled_supcon(z_RD: Tensor, batch: Batch) -> Tensor:
     return linear_memory_supcon(z_RD, batch, Passes(log_denominators, repulsion))
 
 
-def log_denominators(
-    z_RD: Tensor, z_ND: Tensor, first: int, temperature: float, kept: list[Tensor] | None
-) -> Tensor:
+def log_denominators(pairs: Pairs, kept: list[Tensor] | None) -> Tensor:
     """See `linear_memory.LogDenominators`; tiles that fit in ``KEPT_BYTES`` go to ``kept``."""
-    cut = _Cut(len(z_RD), len(z_ND), first, _side(z_ND))
-    if _exponentials_fit(z_ND, temperature):
-        sum_R = z_ND.new_zeros(len(z_RD))
+    cut = _cut(pairs)
+    n_rows = len(pairs.z_RD)
+    if _exponentials_fit(pairs):
+        sum_R = pairs.z_ND.new_zeros(n_rows)
         sums = cut.of_rows(sum_R)
-        for tile in _tiles(z_ND, cut, temperature, True, kept):
+        for tile in _tiles(pairs, cut, True, kept):
             sums[tile.rows] += tile.values_PQ.sum(dim=1)
             if tile.mirrored:
                 sums[tile.columns] += tile.values_PQ.sum(dim=0)
         return sum_R.log()
-    log_sum_R = z_ND.new_full((len(z_RD),), -torch.inf)
+    log_sum_R = pairs.z_ND.new_full((n_rows,), -torch.inf)
     log_sums = cut.of_rows(log_sum_R)
-    for tile in _tiles(z_ND, cut, temperature, False, kept):
+    for tile in _tiles(pairs, cut, False, kept):
         sides = [(tile.rows, 1), (tile.columns, 0)] if tile.mirrored else [(tile.rows, 1)]
         for side, dim in sides:
             more = tile.values_PQ.logsumexp(dim=dim)
@@ -57,23 +56,16 @@ def log_denominators(
     return log_sum_R
 
 
-def repulsion(
-    z_RD: Tensor,
-    z_ND: Tensor,
-    first: int,
-    log_denominator_N: Tensor,
-    temperature: float,
-    kept: list[Tensor],
-) -> Tensor:
+def repulsion(pairs: Pairs, log_denominator_N: Tensor, kept: list[Tensor]) -> Tensor:
     """See `linear_memory.Repulsion`; ``kept`` as `log_denominators` left it."""
-    cut = _Cut(len(z_RD), len(z_ND), first, _side(z_ND))
-    push_RD = torch.zeros_like(z_RD, memory_format=torch.contiguous_format)
-    exponentials = _exponentials_fit(z_ND, temperature)
-    z, push = cut.of_all(z_ND), cut.of_rows(push_RD)
+    cut = _cut(pairs)
+    push_RD = torch.zeros_like(pairs.z_RD, memory_format=torch.contiguous_format)
+    exponentials = _exponentials_fit(pairs)
+    z, push = cut.of_all(pairs.z_ND), cut.of_rows(push_RD)
     log_denominator = cut.of_all(log_denominator_N)
     share = cut.of_all(torch.exp(-log_denominator_N))
-    weight = z_ND.new_empty(cut.side**2)
-    for tile in _tiles(z_ND, cut, temperature, exponentials, kept, keep=False):
+    weight = push_RD.new_empty(cut.side**2)
+    for tile in _tiles(pairs, cut, exponentials, kept, keep=False):
         rows, columns, values_PQ = tile.rows, tile.columns, tile.values_PQ
         weight_PQ = weight[: values_PQ.numel()].view(values_PQ.shape)
         if exponentials:
@@ -91,14 +83,14 @@ def repulsion(
     return push_RD
 
 
-def _exponentials_fit(z_ND: Tensor, temperature: float) -> bool:
+def _exponentials_fit(pairs: Pairs) -> bool:
     """Whether exp(z.z / t) and its sums stay within the dtype without a maximum taken off.
 
     For unit rows in float32: from temperature 0.014 up. The 8 leaves a factor of 3000 to the
     smallest normal number, so that no exponential loses digits.
     """
-    largest_logit = float(squared_lengths(z_ND).max()) / temperature
-    return largest_logit + math.log(len(z_ND)) < -math.log(torch.finfo(z_ND.dtype).tiny) - 8
+    largest = pairs.longest / pairs.temperature + math.log(len(pairs.z_ND))
+    return largest < -math.log(torch.finfo(pairs.z_ND.dtype).tiny) - 8
 
 
 @dataclass(frozen=True)
@@ -148,9 +140,8 @@ class _Tile:
 
 
 def _tiles(
-    z_ND: Tensor,
+    pairs: Pairs,
     cut: _Cut,
-    temperature: float,
     exponentials: bool,
     kept: list[Tensor] | None,
     keep: bool = True,
@@ -161,38 +152,46 @@ def _tiles(
     added there (do not write into them). The others share a buffer, and each is gone when the next
     is asked for.
     """
+    z_ND = pairs.z_ND
     z = cut.of_all(z_ND)
-    scale = (LOG2_E if exponentials else 1.0) / temperature  # exp2 is the faster exponential
+    scale = (LOG2_E if exponentials else 1.0) / pairs.temperature  # exp2 is the faster exponential
     own, others = cut.own(), cut.others()
     # Among own rows the upper triangle, then the rest.
-    pairs = [(r, c) for i, r in enumerate(own) for c in (*own[i:], *others)]
+    places = [(r, c) for i, r in enumerate(own) for c in (*own[i:], *others)]
     mirrors = set(own)
-    room = 0
+    buffer = z_ND.new_empty(cut.side**2)
+    stores: list[Tensor] = []
     if keep and kept is not None:
-        needed = sum(len(z[rows]) * len(z[columns]) for rows, columns in pairs)
-        room = min(KEPT_BYTES // z_ND.element_size(), needed)
-    space = z_ND.new_empty(cut.side**2 + room)
-    buffer, store = space[: cut.side**2], space[cut.side**2 :]
-    for number, (rows, columns) in enumerate(pairs):
+        needed = sum(len(z[rows]) * len(z[columns]) for rows, columns in places)
+        stores = _pieces(z_ND, min(KEPT_BYTES // z_ND.element_size(), needed))
+    for number, (rows, columns) in enumerate(places):
         mirrored = columns != rows and columns in mirrors
         if kept is not None and number < len(kept):
             yield _Tile(rows, columns, mirrored, kept[number])
             continue
         shape = len(z[rows]), len(z[columns])
         size = shape[0] * shape[1]
-        new = size <= len(store)
-        tile_PQ = (store if new else buffer)[:size].view(shape)
+        while stores and size > len(stores[0]):
+            stores.pop(0)
+        tile_PQ = (stores[0] if stores else buffer)[:size].view(shape)
         torch.addmm(tile_PQ, z[rows], z[columns].T, beta=0, alpha=scale, out=tile_PQ)
         if exponentials:
             tile_PQ.exp2_()
         if rows == columns:
             tile_PQ.fill_diagonal_(0.0 if exponentials else -torch.inf)
-        store = store[size:] if new else store[:0]  # later tiles that fit would not be the first
-        if new and kept is not None:
+        if stores and kept is not None:
+            stores[0] = stores[0][size:]
             kept.append(tile_PQ)
         yield _Tile(rows, columns, mirrored, tile_PQ)
 
 
-def _side(z_ND: Tensor) -> int:
-    """Rows and columns of a tile, at most."""
-    return min(TILE, len(z_ND))
+def _pieces(like: Tensor, entries: int) -> list[Tensor]:
+    """Room for so many numbers, in pieces of at most ``PIECE_BYTES``."""
+    most = PIECE_BYTES // like.element_size()
+    starts = range(0, entries, most)
+    return [like.new_empty(min(most, entries - start)) for start in starts]
+
+
+def _cut(pairs: Pairs) -> _Cut:
+    n = len(pairs.z_ND)
+    return _Cut(len(pairs.z_RD), n, pairs.first, min(TILE, n))
