@@ -54,5 +54,15 @@ def test_of_two_stages_the_last_is_the_methods_encoder(tmp_path: Path) -> None:
     assert {title: values for _, title, values in table.rows}["Mean cosine"] == (0.5, 0.3)
 
 
+def test_methods_with_one_encoder_share_a_sentence(tmp_path: Path) -> None:
+    for method in ("ce", "refit"):
+        write_geometry(tmp_path / f"{method}-s0", untouched=0.5, cross_entropy=0.3)
+    write_geometry(tmp_path / "lacvit-s0", untouched=0.5, contrastive=0.4)
+    table = read_geometry(tmp_path, cell(ce=1, lacvit=1, refit=1))
+    assert table is not None
+    assert [methods for methods, _ in table.verdicts] == ["ce and refit", "lacvit"]
+    assert table.columns == ("untouched", "ce", "lacvit", "refit")
+
+
 def test_without_geometry_there_is_no_table(tmp_path: Path) -> None:
     assert read_geometry(tmp_path, cell(lacvit=1)) is None

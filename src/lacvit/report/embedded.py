@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,7 +28,10 @@ EDGE = 999  # coordinates are whole numbers from 0 to it: three digits a point a
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """One encoder's features of all test images; ``arm`` is empty for the untouched one."""
+    """One encoder's features of all test images.
+
+    ``arm`` is the first method that trained it, and empty for the untouched one.
+    """
 
     arm: str
     title: str
@@ -46,14 +49,26 @@ class Query:
 
 
 def embeddings(arms: Sequence[ArmRun]) -> list[Embedding]:
-    """The untouched encoder first, then each method's that trains one."""
+    """The untouched encoder first, then each that a method trained.
+
+    What several methods trained to the same features (``cross-entropy`` and ``cross-entropy-refit``
+    differ in their heads alone) comes once, under the first one's name and colour.
+    """
     found: list[Embedding] = []
     for arm in arms:
         if UNTOUCHED in arm.features and not found:
             found.append(Embedding("", FEATURES[UNTOUCHED], arm.features[UNTOUCHED]))
-    return found + [
-        Embedding(arm.method, arm.method, arm.features[arm.encoder]) for arm in arms if arm.encoder
-    ]
+    for arm in arms:
+        if not arm.encoder:
+            continue
+        features_ND = arm.features[arm.encoder]
+        for number, one in enumerate(found):
+            if one.arm and np.array_equal(one.features_ND, features_ND):
+                found[number] = replace(one, title=f"{one.title} and {arm.method}")
+                break
+        else:
+            found.append(Embedding(arm.method, arm.method, features_ND))
+    return found
 
 
 def place(found: Sequence[Embedding], labels_N: Integers) -> tuple[list[Plane], list[Plane]]:

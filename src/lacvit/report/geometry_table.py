@@ -44,7 +44,7 @@ def read_geometry(folder: Path, cell: Mapping[str, Any]) -> GeometryTable | None
     """
     untouched: list[Mapping[str, Any]] = []
     trained: dict[str, list[Mapping[str, Any]]] = {}
-    verdicts = []
+    verdicts: dict[tuple[str, ...], list[str]] = {}  # methods with one encoder say the same
     for method in cell["methods"]:
         runs = [folder / run["folder"] / "evaluation" for run in method["runs"]]
         known = [run for run in runs if (run / "geometry.json").is_file()]
@@ -57,7 +57,7 @@ def read_geometry(folder: Path, cell: Mapping[str, Any]) -> GeometryTable | None
             trained[method["method"]] = after
         if before:
             words = _verdict(before, after, last[0], cell["classes"], _dimensions(known[0]))
-            verdicts.append((method["method"], words))
+            verdicts.setdefault(words, []).append(method["method"])
     columns = ({UNTOUCHED: untouched} if untouched else {}) | trained
     if not columns:
         return None
@@ -75,7 +75,8 @@ def read_geometry(folder: Path, cell: Mapping[str, Any]) -> GeometryTable | None
         )
         for group, name in sorted(names, key=lambda pair: pair[0])
     )
-    return GeometryTable(tuple(columns), rows, tuple(pair for pair in verdicts if pair[1]))
+    said = tuple((" and ".join(methods), words) for words, methods in verdicts.items() if words)
+    return GeometryTable(tuple(columns), rows, said)
 
 
 def _verdict(
