@@ -35,6 +35,10 @@ def test_an_encoder_that_two_methods_share_is_drawn_once() -> None:
             arm("cross-entropy-refit", {"cross_entropy": ONE.copy()}),
         ]
     )
-    assert [one.arm for one in found] == ["", "cross-entropy", "lacvit"]
-    assert [one.title for one in found[1:]] == ["cross-entropy and cross-entropy-refit", "lacvit"]
+    assert [one.arms for one in found] == [
+        (),
+        ("cross-entropy", "cross-entropy-refit"),
+        ("lacvit",),
+    ]
+    assert found[1].title == "cross-entropy and cross-entropy-refit"
     np.testing.assert_array_equal(found[2].features_ND, OTHER)

@@ -56,9 +56,9 @@ def pair_words(
     images = f"{found.images:,} test images"
     if folds is not None:
         images = f"{found.images:,} images, each tested out of {folds} folds"
-    said = f"{over}, {_won(found, folds)}, on {images}: {_verdict(other, found, p_holm)}."
-    if found.seeds == 1 and folds is None:
-        said += " One run each: what another seed would change was not measured."
+    once = found.seeds == 1 and folds is None
+    verdict = _verdict_of_two(found, p_holm) if once else _verdict(other, found, p_holm)
+    said = f"{over}, {_won(found, folds)}, on {images}: {verdict}."
     if found.detectable >= 1:
         return f"{said} So small a design finds no difference, however large."
     return f"{said} The smallest difference this design finds: {100 * found.detectable:.1f} points."
@@ -81,6 +81,12 @@ def _verdict(other: str, found: PairedDifference, p_holm: float) -> str:
     if kind == "worse":
         return f"worse. Use {other} here"
     return f"not settled; {_unlikely(found)}" if kind == "unsettled" else VERDICTS[kind]
+
+
+def _verdict_of_two(found: PairedDifference, p_holm: float) -> str:
+    """Of one run each: it is about these two trained models, and nothing to act on."""
+    kind = VERDICTS[standing(found.verdict, p_holm)]
+    return f"{kind}, of these two trained models; what another seed would change was not measured"
 
 
 def _unlikely(found: PairedDifference) -> str:

@@ -95,31 +95,28 @@ class _LinearMemory(torch.autograd.Function):
     ) -> Tensor:
         z_ND, class_index_N, class_counts_K = batch.z_ND, batch.class_index_N, batch.class_counts_K
         block, temperature = batch.block, batch.temperature
-        square_N = squared_lengths(z_ND)
-        longest = float(square_N.max())
-        pairs = Pairs(z_RD, z_ND, block.rows.start, temperature, longest)
+        sums = _class_sums(z_ND, class_index_N, len(class_counts_K))
+        pairs = Pairs(z_RD, z_ND, block.rows.start, temperature, sums.longest)
         log_denominator_N = block.gather(passes.log_denominators(pairs, kept))
-        class_sum_KD, cosine_sum_K = _class_sums(z_ND, square_N, class_index_N, len(class_counts_K))
+        wide = sums.cosine_K.dtype
         # 1 / positives, and 0 for a class of one, whose row is no anchor.
-        per_positive_K = (class_counts_K > 1) / (class_counts_K - 1).clamp(min=1).to(
-            class_sum_KD.dtype
-        )
+        per_positive_K = (class_counts_K > 1) / (class_counts_K - 1).clamp(min=1).to(wide)
         if batch.n_anchors < len(z_ND):
             is_anchor_N = (class_counts_K > 1)[class_index_N]
-            repulsion = (log_denominator_N * is_anchor_N).sum(dtype=cosine_sum_K.dtype)
+            repulsion = (log_denominator_N * is_anchor_N).sum(dtype=wide)
             log_denominator_N = log_denominator_N.masked_fill(~is_anchor_N, torch.inf)
         else:
-            repulsion = log_denominator_N.sum(dtype=cosine_sum_K.dtype)
-        attraction = torch.dot(cosine_sum_K, per_positive_K) / temperature
+            repulsion = log_denominator_N.sum(dtype=wide)
+        attraction = torch.dot(sums.cosine_K, per_positive_K) / temperature
         ctx.block, ctx.temperature, ctx.passes = block, temperature, passes
-        ctx.n_anchors, ctx.longest = batch.n_anchors, longest
+        ctx.n_anchors, ctx.longest = batch.n_anchors, sums.longest
         ctx.save_for_backward(
             z_RD,
             z_ND,
             class_index_N,
             class_counts_K,
             log_denominator_N,
-            (class_sum_KD * per_positive_K[:, None]).to(z_RD.dtype),
+            sums.row_KD,
             per_positive_K.to(z_RD.dtype),
             *(kept or ()),
         )
@@ -133,7 +130,7 @@ class _LinearMemory(torch.autograd.Function):
             class_index_N,
             class_counts_K,
             log_denominator_N,
-            pull_KD,
+            class_sum_KD,
             per_positive_K,
             *kept,
         ) = ctx.saved_tensors
@@ -148,8 +145,8 @@ class _LinearMemory(torch.autograd.Function):
             class_index_R = class_index_N[own]
             for run in _runs(len(z_RD)):
                 class_R = class_index_R[run]
-                gradient_RD[run].addcmul_(z_RD[run], per_positive_K[class_R, None], value=2)
-                gradient_RD[run].sub_(pull_KD.index_select(0, class_R), alpha=2)
+                others_RD = class_sum_KD.index_select(0, class_R).sub_(z_RD[run])
+                gradient_RD[run].addcmul_(others_RD, per_positive_K[class_R, None], value=-2)
             gradient_RD *= loss_gradient / (ctx.n_anchors * temperature)
         return gradient_RD, None, None, None
 
@@ -158,16 +155,27 @@ def _runs(n: int) -> Iterator[slice]:
     return (slice(start, min(start + ROWS_AT_ONCE, n)) for start in range(0, n, ROWS_AT_ONCE))
 
 
-def _class_sums(
-    z_ND: Tensor, square_N: Tensor, class_index_N: Tensor, n_classes: int
-) -> tuple[Tensor, Tensor]:
-    """Sum of each class's rows, and the sum of ``z_i.z_p`` over its ordered pairs i != p.
+@dataclass(frozen=True)
+class _ClassSums:
+    row_KD: Tensor
+    """Sum of each class's rows, rounded to their dtype."""
+    cosine_K: Tensor
+    """Sum of ``z_i.z_p`` over its ordered pairs i != p; float64 where the device has it."""
+    longest: float
+    """Largest ``z.z`` of all rows."""
 
-    In float64 where the device has it: ``|S|^2 - Q`` takes a small number off a large one.
-    """
+
+def _class_sums(z_ND: Tensor, class_index_N: Tensor, n_classes: int) -> _ClassSums:
+    """In float64 where the device has it: ``|S|^2 - Q`` takes a small number off a large one."""
     wide = torch.float32 if z_ND.device.type == "mps" else torch.float64
     sum_KD = z_ND.new_zeros(n_classes, z_ND.shape[1], dtype=wide)
+    squares = []
     for rows in _runs(len(z_ND)):
-        sum_KD.index_add_(0, class_index_N[rows], z_ND[rows].to(wide))
-    square_K = torch.zeros_like(sum_KD[:, 0]).index_add_(0, class_index_N, square_N.to(wide))
-    return sum_KD, squared_lengths(sum_KD) - square_K
+        wide_RD = z_ND[rows].to(wide, copy=True)
+        sum_KD.index_add_(0, class_index_N[rows], wide_RD)
+        squares.append(wide_RD.square_().sum(dim=1))
+    square_N = torch.cat(squares)
+    square_K = torch.zeros_like(sum_KD[:, 0]).index_add_(0, class_index_N, square_N)
+    row_KD = sum_KD.to(z_ND.dtype)
+    cosine_K = squared_lengths(sum_KD) - square_K
+    return _ClassSums(row_KD, cosine_K, float(square_N.max()))

@@ -77,20 +77,22 @@ def checked_rows(embeddings_ND: Tensor, temperature: float, normalize: bool) -> 
         return embeddings_ND.to(dtype)
     most = torch.finfo(dtype).max * LEAST_ROOM
     square_N = squared_lengths(embeddings_ND.detach(), dtype)
-    least, longest = (float(bound) for bound in square_N.aminmax())  # NaN if there is one
     if not normalize:
-        if not longest / temperature <= most:
+        too_long_N = ~(square_N / temperature <= most)
+        if too_long_N.any():
             _refuse_infinite(embeddings_ND)
-            too_long_N = ~(square_N / temperature <= most)
             _refuse(too_long_N, "is too long: its logit with itself overflows")
         return embeddings_ND.to(dtype)
+    least, longest = (float(bound) for bound in square_N.aminmax())  # NaN if there is one
+    usual = USUAL_SQUARES[0] <= least <= longest <= USUAL_SQUARES[1]
+    if not usual:
+        _refuse_infinite(embeddings_ND)
     if 1 / float(temperature) > most:
         raise InputError(
             f"temperature is {temperature}, where logits overflow in {dtype}; it must be above "
             f"{1 / most:.1g} (usual: 0.05 to 0.5)."
         )
-    if not USUAL_SQUARES[0] <= least <= longest <= USUAL_SQUARES[1]:
-        _refuse_infinite(embeddings_ND)
+    if not usual:
         largest_N = _largest_entries(embeddings_ND).to(dtype)
         _refuse(largest_N == 0, "is all zeros and has no direction")
         # Scaled by its largest entry no row's square can overflow or vanish.

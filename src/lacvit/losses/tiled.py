@@ -22,7 +22,7 @@ from lacvit.losses.batch import Batch
 from lacvit.losses.linear_memory import Pairs, Passes, linear_memory_supcon
 
 TILE = 512
-KEPT_BYTES = 48 * 2**20
+KEPT_BYTES = 40 * 2**20
 # What is less than 32 MB in one piece glibc learns to keep; else it goes back to the system, and is
 # cleared page by page at every call.
 PIECE_BYTES = 30 * 2**20

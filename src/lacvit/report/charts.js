@@ -62,8 +62,9 @@ function escaped(text) {
 }
 
 function trace(series, chart) {
-  const number = series.arm ? armNumber(series.arm) : 0;
-  const colour = series.ink ? ink(series.ink) : armInk(series.arm);
+  const [first] = series.arms;
+  const number = first ? armNumber(first) : 0;
+  const colour = series.ink ? ink(series.ink) : armInk(first);
   const notes = series.notes.map(escaped);
   const unit = (of) => (of.unit ? ` ${of.unit}` : "");
   const values = `${escaped(chart.x.name)} %{x}${unit(chart.x)}, %{y}${unit(chart.y)}`;
@@ -73,12 +74,11 @@ function trace(series, chart) {
     text: notes,
     textposition: "none",
     name: series.name,
-    meta: series.arm,
     opacity: series.faint ? 0.55 : 1,
     hovertemplate: notes.length
       ? `${escaped(series.name)}<br>%{text}<br>${values}<extra></extra>`
       : `${escaped(series.name)}<br>${values}<extra></extra>`,
-    visible: !series.arm || !hidden(chart.key).has(series.arm),
+    visible: !first || series.arms.some((arm) => !hidden(chart.key).has(arm)),
   };
   if (series.mode === "bar") {
     const hovertemplate = "%{text}<br>%{y:+.1f} points<extra></extra>";
@@ -93,8 +93,8 @@ function trace(series, chart) {
     ...made,
     type: "scatter",
     mode: series.mode,
-    line: { color: colour, width: series.faint ? 1 : 2, dash: series.arm ? DASHES[number % 3] : "dashdot" },
-    marker: { color: colour, size, symbol: series.arm ? SYMBOLS[PAGE.arm_symbols[number]] : "circle" },
+    line: { color: colour, width: series.faint ? 1 : 2, dash: first ? DASHES[number % 3] : "dashdot" },
+    marker: { color: colour, size, symbol: first ? SYMBOLS[PAGE.arm_symbols[number]] : "circle" },
   };
 }
 

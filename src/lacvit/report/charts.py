@@ -40,12 +40,12 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """Points in order. ``arm`` is the method whose colour and switch it follows, or empty."""
+    """Points in order, in the colour of the first of ``arms``; seen while one of them is shown."""
 
     name: str
     x: tuple[float, ...]
     y: tuple[float, ...]
-    arm: str = ""
+    arms: tuple[str, ...] = ()
     mode: str = "lines"  # or markers, lines+markers, bar, area
     ink: str = ""  # of the page, in place of the arm's colour
     faint: bool = False
@@ -120,7 +120,7 @@ def _series(name: str, y: Sequence[float], method: str, *, faint: bool = False) 
         name,
         tuple(float(epoch) for epoch, _ in known),
         _short(value for _, value in known),
-        arm=method,
+        arms=(method,),
         mode="lines+markers" if few else "lines",
         faint=faint,
     )
@@ -139,14 +139,14 @@ def over_time(key: str, cell: Mapping[str, Any]) -> Chart | None:
         if len(runs) > 1:
             series.append(
                 Series(
-                    f"{name}, each run", _short(seconds), _short(accuracies), name, "markers",
+                    f"{name}, each run", _short(seconds), _short(accuracies), (name,), "markers",
                     faint=True, notes=notes,
                 )
             )  # fmt: skip
         middle = (float(np.mean(seconds)), 100 * method["accuracy"])
         label = METHODS.get(name, name)
         series.append(
-            Series(name, _short(middle[:1]), _short(middle[1:]), name, "markers", notes=(label,))
+            Series(name, _short(middle[:1]), _short(middle[1:]), (name,), "markers", notes=(label,))
         )
     times = [second for one in series for second in one.x]
     return Chart(
@@ -215,7 +215,7 @@ def reliability_chart(key: str, arms: Sequence[ArmRun], names: Sequence[str]) ->
                 f"{arm.method}, error {error:.1f} points",
                 _short(100 * table.confidence[held]),
                 _short(100 * table.accuracy[held]),
-                arm.method,
+                (arm.method,),
                 "lines+markers",
                 notes=notes,
             )

@@ -79,6 +79,7 @@ def write_comparison_report(
         "shots_rows": shots_rows(figures["cells"]),
         "looks": [theme.method_look(number) for number in range(len(figures["methods"]))],
         "names": {name: METHODS.get(name, name) for name in figures["methods"]},
+        "named": _named,
         "classes": list(names),
         "pictures": pictures,
         "csv": csv_link,
@@ -92,6 +93,11 @@ def write_comparison_report(
     text = render("comparison.html.j2", content, scripts=SCRIPTS, library=plotly_script())
     write_bytes(page, text.encode("utf-8", errors="replace"))
     return page
+
+
+def _named(title: str) -> str:
+    """The proper names of the methods that an encoder's title joins; any other title as it is."""
+    return " and ".join(METHODS.get(part, part) for part in title.split(" and "))
 
 
 def _cells(

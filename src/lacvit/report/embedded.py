@@ -28,14 +28,14 @@ EDGE = 999  # coordinates are whole numbers from 0 to it: three digits a point a
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """One encoder's features of all test images.
+    """One encoder's features of all test images; ``arms`` trained it, none the untouched one."""
 
-    ``arm`` is the first method that trained it, and empty for the untouched one.
-    """
-
-    arm: str
-    title: str
+    arms: tuple[str, ...]
     features_ND: Floats
+
+    @property
+    def title(self) -> str:
+        return " and ".join(self.arms) or FEATURES[UNTOUCHED]
 
 
 @dataclass(frozen=True)
@@ -52,22 +52,22 @@ def embeddings(arms: Sequence[ArmRun]) -> list[Embedding]:
     """The untouched encoder first, then each that a method trained.
 
     What several methods trained to the same features (``cross-entropy`` and ``cross-entropy-refit``
-    differ in their heads alone) comes once, under the first one's name and colour.
+    differ in their heads alone) comes once, in the first one's colour.
     """
     found: list[Embedding] = []
     for arm in arms:
         if UNTOUCHED in arm.features and not found:
-            found.append(Embedding("", FEATURES[UNTOUCHED], arm.features[UNTOUCHED]))
+            found.append(Embedding((), arm.features[UNTOUCHED]))
     for arm in arms:
         if not arm.encoder:
             continue
         features_ND = arm.features[arm.encoder]
         for number, one in enumerate(found):
-            if one.arm and np.array_equal(one.features_ND, features_ND):
-                found[number] = replace(one, title=f"{one.title} and {arm.method}")
+            if one.arms and np.array_equal(one.features_ND, features_ND):
+                found[number] = replace(one, arms=(*one.arms, arm.method))
                 break
         else:
-            found.append(Embedding(arm.method, arm.method, features_ND))
+            found.append(Embedding((arm.method,), features_ND))
     return found
 
 
@@ -146,8 +146,8 @@ def spectrum_chart(key: str, found: Sequence[Embedding]) -> Chart:
                 one.title,
                 tuple(float(rank) for rank, _ in kept),
                 tuple(float(f"{share:.4g}") for _, share in kept),
-                arm=one.arm,
-                ink="" if one.arm else "muted",
+                arms=one.arms,
+                ink="" if one.arms else "muted",
             )
         )
     return Chart(
