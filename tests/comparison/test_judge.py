@@ -127,6 +127,16 @@ def test_a_claim_that_does_not_survive_holm_says_so() -> None:
     assert "), but not surely so among all pairs of the report." in told
 
 
+def test_of_one_run_each_the_verdict_is_about_two_trained_models() -> None:
+    right, fewer = np.ones((1, 100), dtype=bool), np.ones((1, 100), dtype=bool)
+    fewer[0, :30] = False
+    found = paired_difference(right, fewer)
+    assert "better, of these two trained models; what" in pair_words("lacvit", "knn", found, 0.01)
+    back = pair_words("knn", "lacvit", found.mirrored(), 0.01)
+    assert "worse, of these two trained models; what another seed would change was not m" in back
+    assert "Use lacvit here" not in back
+
+
 def test_words_claim_nothing_impossible(tmp_path: Path) -> None:
     a, b = np.ones((2, 4), dtype=bool), np.ones((2, 4), dtype=bool)
     a[0, :2], b[1, :3] = False, False
