@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from digit_folders import write_digit_folder, write_split_folder
+from lacvit.cli.files import expand
 from lacvit.cli.main import main
-from lacvit.cli.predict import expand
 from lacvit.errors import InputError
 
 FAST = ["--backbone", "pico", "--method", "linear-probe", "--set", "precision=fp32"]

@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "Try both stages and two baselines on digits.",
     "train": "Train a classifier on labelled images.",
     "predict": "Label images with a trained model.",
+    "embed": "Write the embeddings of images.",
     "evaluate": "Measure a trained model on labelled images.",
     "compare": "Find out which method is best on your own images.",
     "check": "Say what lacvit understands of labelled images.",

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import glob
 import json
-import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -15,13 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lacvit.cli.files import image_files, read_in_chunks
 from lacvit.cli.options import Device
 from lacvit.errors import InputError
 
 if TYPE_CHECKING:
     from lacvit.model import Classifier, Prediction
-
-CHUNK = 32  # images read, labelled and printed at a time: photographs are large
 
 
 class Format(StrEnum):
@@ -43,9 +40,7 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Label images with a trained model. Files that cannot be read are named, and end in code 2."""
-    files = list(expand(paths))
-    if not any(map(os.path.lexists, files)):
-        raise _nothing_at(files[0])
+    files = image_files(paths)
     from lacvit.model import load
 
     classifier = load(model, device=device)
@@ -61,56 +56,10 @@ def predict(
         raise InputError(f"{len(unreadable)} of {len(files)} files have no answer: see above.")
 
 
-def expand(paths: Sequence[str]) -> Iterator[str]:
-    """Image files for files, folders (searched through) and globs, in order.
-
-    Where there is nothing, the path itself: it is told with the files that cannot be read.
-
-    Raises:
-        InputError: a folder without images, or a name that is no text; it is named.
-    """
-    from lacvit.data.folders import check_name, images_below
-
-    for path in paths:
-        if Path(path).is_dir():
-            found = sorted(str(Path(path) / name) for name in images_below(Path(path)))
-            if not found:
-                raise _nothing_at(path)
-        elif Path(path).exists():
-            found = [path]
-        else:
-            # A [ is a pattern's, or else of a folder that is so called.
-            found = _matching(path) or _matching(path.replace("[", "[[]")) or [path]
-        for name in found:
-            check_name(name)
-            yield name
-
-
-def _nothing_at(path: str) -> InputError:
-    return InputError(f"There is no image at {path}. Give image files, folders or globs.")
-
-
-def _matching(pattern: str) -> list[str]:
-    # Not Path.glob, which takes no absolute pattern and finds hidden files.
-    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
-
-
 def _predict(
     classifier: Classifier, files: list[str], top: int, unreadable: list[str]
 ) -> Iterator[Prediction]:
-    """The answers; a file that cannot be read has none, is named, and goes to ``unreadable``."""
-    from lacvit.data.decoding import UnreadableImageError
-    from lacvit.model import read_image
-
-    for start in range(0, len(files), CHUNK):
-        paths, images = [], []
-        for path in files[start : start + CHUNK]:
-            try:
-                images.append(read_image(path))
-                paths.append(path)
-            except UnreadableImageError as error:
-                print(f"lacvit: {error}", file=sys.stderr)
-                unreadable.append(path)
+    for paths, images in read_in_chunks(files, unreadable):
         for path, answer in zip(paths, classifier.predict(images, top=top), strict=True):
             yield replace(answer, path=path)
 
