@@ -1,6 +1,6 @@
 """What `lacvit train` does where nothing is said: the settings of `--method auto`, by regime.
 
-Accuracy@1 on full test sets, mean of five seeds (three in the last two rows).
+Accuracy@1 on full test sets (of Flowers-102 a part), mean of five seeds, three in the last two.
 The last two columns have the default's head: its last fit is on validation images too, and it
 reads corners (docs/results.md has every cell and encoder, intervals and losses):
 
