@@ -295,6 +295,7 @@ def test_compare_ends_in_an_answer_and_a_page(
     assert len(ended) == 4
     assert exit_code([*argv, "--fail-below", "100"]) == 1
     assert "Below --fail-below 100: " in capsys.readouterr().out
+    assert exit_code([*argv, "--fail-below", "nan"]) == 2, "no difference is below it"
     assert all(place.stat().st_mtime_ns == then for place, then in ended.items())
 
 

@@ -9,7 +9,7 @@ import pytest
 import lacvit
 from digit_folders import write_split_folder
 from lacvit import evaluate, load, pipeline, settling
-from lacvit.comparison import Request, compare, plan
+from lacvit.comparison import Request, compare, keep, plan
 from lacvit.comparison.identity import check_same_settings
 from lacvit.comparison.plan import plan_runs
 from lacvit.comparison.tables import as_markdown
@@ -87,6 +87,12 @@ def test_nearest_neighbours_are_compared_and_answer_for_files(digits: Path, tmp_
     assert "votes for a head" in (folder / "model" / "README.md").read_text()
     assert "did best on validation" in write_report(folder).read_text()
     assert "features" not in figures
+
+    picked = figures["picked"]
+    later = replace(request, pick=False)
+    assert compare({**GIVEN, "data.path": str(digits)}, later).figures["picked"] == picked
+    figures = compare({**GIVEN, "data.path": str(digits)}, replace(later, seeds=2)).figures
+    assert figures["picked"]["words"] == picked["words"] + keep.CHOSEN_BEFORE
 
 
 def test_a_comparison_says_what_a_feature_is_of(digits: Path, tmp_path: Path) -> None:

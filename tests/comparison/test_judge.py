@@ -13,7 +13,7 @@ from lacvit.cli.compare import compare as compare_command
 from lacvit.comparison.answers import read_answers
 from lacvit.comparison.judge import judge, shortfalls
 from lacvit.comparison.plan import Request, plan_runs
-from lacvit.comparison.tables import as_csv, as_latex, as_markdown
+from lacvit.comparison.tables import as_csv, as_latex, as_markdown, latex_row, markdown_table
 from lacvit.comparison.words import answer, pair_words, points
 from lacvit.errors import InputError
 from lacvit.metrics.significance import paired_difference
@@ -253,6 +253,13 @@ def test_tables_hold_the_same_figures(tmp_path: Path) -> None:
     assert "lacvit & linear-probe & +" in as_latex(figures)
     assert "Unfinished" not in as_latex(figures)
     assert as_latex(figures).count("{") == as_latex(figures).count("}")
+
+
+def test_names_with_signs_of_their_own_do_not_break_the_tables() -> None:
+    assert latex_row((r"file:~/a_b^{2}\$", "50 %")) == (
+        r"file:\textasciitilde{}/a\_b\textasciicircum{}\{2\}\textbackslash{}\$ & 50 \% \\"
+    )
+    assert markdown_table(("name",), [("a|b",)])[2] == r"| a\|b |"
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,19 @@ def test_an_accuracy_has_an_interval_within_0_and_1_even_without_a_mistake():
     assert low < correct.mean() < high
 
 
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_coverage_of_an_accuracys_interval_where_the_seeds_differ_most(seeds):
+    """Many images and seeds far apart: the bootstrap alone covers 80 % under three seeds."""
+    rng = np.random.default_rng(19)
+    repeats = 200
+    covered = 0
+    for _ in range(repeats):
+        chance_S1 = 0.6 + 0.02 * rng.normal(size=(seeds, 1))
+        low, high = accuracy_interval(rng.random((seeds, 2000)) < chance_S1, resamples=300)
+        covered += low <= 0.6 <= high
+    assert 0.93 <= covered / repeats <= 0.99
+
+
 def test_one_seed_says_that_training_was_not_measured():
     a, b = answers(np.random.default_rng(4), seeds=1, images=200, gain=0.5)
     found = paired_difference(a, b)

@@ -48,6 +48,12 @@ def test_a_change_is_one_in_more_seeds_than_not() -> None:
     assert [c.path for c in broken] == ["3.png"]
 
 
+def test_among_equally_clear_changes_the_classes_take_turns() -> None:
+    labels = ["ant", "ant", "ant", "bee"]
+    fixed = changes(answers([labels], labels), answers([["wasp"] * 4], labels))
+    assert [c.path for c in fixed] == ["0.png", "3.png", "1.png", "2.png"]
+
+
 def test_gains_of_each_class_are_over_all_seeds() -> None:
     gains = {g.name: (g.ours, g.other, g.images) for g in class_gains(OURS, OTHER)}
     assert gains == {"ant": (1.0, 0.25, 2), "bee": (0.25, 1.0, 2)}

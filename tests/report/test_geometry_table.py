@@ -25,10 +25,13 @@ def write_geometry(run: Path, **cosines: float) -> None:
 
 def cell(**runs: int) -> dict:
     methods = [
-        {"method": name, "runs": [{"folder": f"{name}-s{seed}"} for seed in range(count)]}
+        {
+            "method": name,
+            "runs": [{"folder": f"{name}-s{seed}", "seed": seed} for seed in range(count)],
+        }
         for name, count in runs.items()
     ]
-    return {"methods": methods, "classes": 4}
+    return {"methods": methods, "classes": 4, "seeds": list(range(min(runs.values())))}
 
 
 def test_the_verdict_is_of_the_means_that_the_table_shows(tmp_path: Path) -> None:
@@ -45,6 +48,16 @@ def test_the_verdict_is_of_the_means_that_the_table_shows(tmp_path: Path) -> Non
     assert words[0].startswith("By the cone the embedding is less isotropic after contrastive tr")
     assert "was 0.50 and is 0.60" in words[0]
     assert "all 16 directions" in words[1]
+
+
+def test_a_seed_that_not_all_methods_have_has_no_say(tmp_path: Path) -> None:
+    write_geometry(tmp_path / "lacvit-s0", untouched=0.5, contrastive=0.4)
+    write_geometry(tmp_path / "lacvit-s1", untouched=0.5, contrastive=0.8)
+    write_geometry(tmp_path / "joint-s0", untouched=0.5, joint=0.3)
+    table = read_geometry(tmp_path, cell(lacvit=2, joint=1))
+    assert table is not None
+    values = {title: values for _, title, values in table.rows}
+    np.testing.assert_allclose(values["Mean cosine"], (0.5, 0.4, 0.3))
 
 
 def test_of_two_stages_the_last_is_the_methods_encoder(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -207,6 +208,8 @@ def _run(
     )
     from lacvit.progress import make_progress
 
+    if fail_below is not None and not math.isfinite(fail_below):
+        raise InputError(f"--fail-below is {fail_below}; give points, such as -1 or 0.")
     progress = make_progress(quiet=quiet, json_logs=json_logs)
     if dry_run:
         of_each = given_for_each(given, sets)

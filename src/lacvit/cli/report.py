@@ -20,17 +20,18 @@ def report(
     for run in runs:
         compared = (run / "comparison.json").exists()
         print(write_comparison_report(run) if compared else write_report(run))
-        _tell_of_pictures(run, "comparison.json" if compared else "data.json")
+        # Of a comparison any run knows where its images are.
+        known = sorted(run.glob("runs/*/data.json")) if compared else [run / "data.json"]
+        if known and known[0].is_file():
+            _tell_of_pictures(known[0])
 
 
-def _tell_of_pictures(run: Path, name: str) -> None:
+def _tell_of_pictures(known_data: Path) -> None:
     """Pictures come from the data, which may have been moved since."""
-    if not (run / name).exists():
-        return
     from lacvit.data.named_sets import names_a_set
     from lacvit.run_folder import read_object
 
-    known = read_object(run / name)
+    known = read_object(known_data)
     data = str(known.get("root") or known.get("data") or "")
     if data and not Path(data).exists() and not names_a_set(data, known.get("set_root")):
         print(f"Note: {data} is not there any more, so the page shows no images.", file=sys.stderr)

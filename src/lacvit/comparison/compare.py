@@ -232,7 +232,9 @@ def _asked(given: Mapping[str, object]) -> str:
 
 def _write(work: Work, decided: _Decided, runs: Sequence[PlannedRun]) -> Comparison:
     request = work.request
-    figures = judge(request, [(run, read_answers(run)) for run in runs], work.data)
+    answered = [(run, read_answers(run)) for run in runs]
+    ended = sum(answers is not None for _, answers in answered)
+    figures = judge(request, answered, work.data)
     figures["fingerprint"] = work.fingerprint
     figures["asked"] = _asked(work.given)
     if work.given.get("features.crops") == "corners":
@@ -251,8 +253,8 @@ def _write(work: Work, decided: _Decided, runs: Sequence[PlannedRun]) -> Compari
     figures["budget"] = decided.budget or {"kind": request.budget}
     if decided.trials is not None:
         figures["trials"] = decided.trials
-    if decided.picked is not None:
-        figures["picked"] = decided.picked
+    if picked := decided.picked or keep.kept_before(request.output, ended):
+        figures["picked"] = picked
     figures["seconds_left"] = remaining_seconds(runs, work.outlook)
     (request.output / PAGE).unlink(missing_ok=True)  # it would tell of other figures than these
     write_json(request.output / identity.FIGURES, figures)

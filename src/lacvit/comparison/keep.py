@@ -24,6 +24,8 @@ from lacvit.run_folder import RunFolder, read_json, write_json, write_text
 from lacvit.shared import Shared
 from lacvit.training.logs import Progress
 
+CHOSEN_BEFORE = " Runs were made since; --pick chooses among all."
+
 Ended = Sequence[tuple[PlannedRun, RunAnswers]]
 
 
@@ -115,9 +117,28 @@ def keep(request: Request, ended: Ended, shared: Shared, progress: Progress) -> 
         "validation_accuracy": winner.mean,
         "over": f"{winner.runs} {kind}",
         "validation_accuracies": dict(winner.means),
+        "among": len(ended),
         "refitted_on_all": bool(request.folds) and _sees_all(run),
         "words": why,
     }
+
+
+def kept_before(output: Path, ended: int) -> Mapping[str, Any] | None:
+    """The record of the model that an earlier ``--pick`` kept here; None where none is here.
+
+    Args:
+        output: the comparison's folder.
+        ended: how many runs have ended by now; more than then had no say in it, and its words
+            tell so.
+    """
+    figures = output / identity.FIGURES
+    if not (output / "model").is_dir() or not figures.is_file():
+        return None
+    record: dict[str, Any] | None = read_json(figures).get("picked")
+    older = record is not None and ended > record.get("among", 0)
+    if record is not None and older and not record["words"].endswith(CHOSEN_BEFORE):
+        record["words"] += CHOSEN_BEFORE
+    return record
 
 
 def _level(winner: Winner) -> str:

@@ -111,7 +111,8 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
 def markdown_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a table, and an empty one."""
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
+    escaped = ([word.replace("|", "\\|") for word in row] for row in rows)
+    return [*lines, *(f"| {' | '.join(row)} |" for row in escaped), ""]
 
 
 def _mcnemar(comparison: Mapping[str, Any], cell: Mapping[str, Any]) -> list[str]:
@@ -203,7 +204,17 @@ def _rows(cell: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
         )
 
 
+LATEX = str.maketrans(
+    {
+        **{sign: f"\\{sign}" for sign in "&%_#${}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": "$<$",
+        ">": "$>$",
+    }
+)
+
+
 def _escaped(text: str) -> str:
-    for sign in "&%_#":
-        text = text.replace(sign, f"\\{sign}")
-    return text.replace("<", "$<$")
+    return text.translate(LATEX)

@@ -197,16 +197,21 @@ def fold_difference(
 
 
 def accuracy_interval(correct_SN: Bools, *, resamples: int = RESAMPLES, seed: int = 0) -> Range:
-    """95 % interval of one method's accuracy over images and seeds: the two-way bootstrap.
+    """95 % interval of one method's accuracy over images and seeds, within 0 and 1.
 
-    The two images that are made up are one named rightly and one named wrongly, so that a method
-    without a mistake on 20 images is not said to make none. Of one seed, whose training was not
-    measured, Wilson's interval is the better known.
+    The wider of the two-way bootstrap of `paired_difference` and a t interval over the seeds: of
+    three seeds and many images the bootstrap alone covers 80 %. The two images that are made up
+    are one named rightly and one named wrongly, so that a method without a mistake on 20 images is
+    not said to make none. Of one seed, whose training was not measured, Wilson's interval is the
+    better known.
     """
-    _, of_both = bootstrap(
-        correct_SN.astype(np.float64), RIGHT_AND_WRONG, resamples, np.random.default_rng(seed)
-    )
-    return percentiles(of_both, LEVEL)
+    right_SN = correct_SN.astype(np.float64)
+    _, of_both = bootstrap(right_SN, RIGHT_AND_WRONG, resamples, np.random.default_rng(seed))
+    intervals = {"two_way": percentiles(of_both, LEVEL)}
+    if len(right_SN) > 1:
+        intervals["t"] = t_interval(right_SN.mean(axis=1), LEVEL)
+    (low, high), _ = wider(intervals)
+    return max(low, 0.0), min(high, 1.0)
 
 
 def fold_accuracy_interval(

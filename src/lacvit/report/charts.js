@@ -109,8 +109,10 @@ function drawChart(place) {
     Object.assign(more.yaxis, { range: [-2, 102] });
   }
   if (place.closest(".solo")) {
+    // A line a series above the plot: side by side, many would take the plot's own height.
+    place.style.height = `calc(${chart.diagonal ? 20 : 17}rem + ${20 * chart.series.length}px)`;
     Object.assign(more, { showlegend: true, margin: { l: 52, r: 12, t: 8, b: 24 } });
-    more.legend = { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" };
+    more.legend = { orientation: "v", x: 0, y: 1.02, yanchor: "bottom" };
   }
   Plotly.react(place, chart.series.map((series) => trace(series, chart)), layout(more), CONFIG);
 }

@@ -5,6 +5,7 @@ Shape letters: S seeds, N test images.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,10 +72,19 @@ def read_answers(by_seed: Sequence[Sequence[Path]]) -> Answers:
 
 
 def changes(right: Answers, wrong: Answers) -> list[Change]:
-    """Images that ``right`` gets and ``wrong`` does not, in more seeds than not; clearest first."""
+    """Images that ``right`` gets and ``wrong`` does not, in more seeds than not; clearest first.
+
+    Among equally clear ones the classes take turns: in the order of paths one class would lead.
+    """
     share_N = (right.correct_SN & ~wrong.correct_SN).mean(axis=0)
-    order = np.argsort(-share_N, kind="stable")
-    chosen = [int(i) for i in order if share_N[i] > 0.5]
+    told = [int(i) for i in np.flatnonzero(share_N > 0.5)]
+    before: Counter[tuple[float, str]] = Counter()
+    turn: dict[int, int] = {}
+    for i in told:
+        alike = (float(share_N[i]), right.labels[i])
+        turn[i] = before[alike]
+        before[alike] += 1
+    chosen = sorted(told, key=lambda i: (-share_N[i], turn[i]))
     return [
         Change(
             right.paths[i], right.labels[i], _usual(wrong, i), float(share_N[i])

@@ -9,6 +9,21 @@ function counted(number, arm) {
   return found;
 }
 
+// Each number in black or white, whichever stands out more from its cell (WCAG's contrast).
+function numbers(shade, count) {
+  const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+  const linear = (value) => (value <= 10 ? value / 3295 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+  const paper = channels(ink("paper"));
+  const [right, wrong] = [channels(ink("right")), channels(ink("wrong"))];
+  const colour = (value) => {
+    const full = value < 0 ? wrong : right;
+    const [r, g, b] = paper.map((from, i) => linear(from + Math.abs(value) * (full[i] - from)));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
+  };
+  const number = (text, x, y) => ({ x, y, text: String(text), showarrow: false, font: { color: colour(shade[y][x]) } });
+  return count.flatMap((row, y) => row.map((text, x) => number(text, x, y))).filter(({ text }) => text);
+}
+
 function drawMatrix(place) {
   const { cell, matrix: arm } = place.dataset;
   const { order } = PAGE.cells[cell].confusion;
@@ -37,7 +52,6 @@ function drawMatrix(place) {
     xgap: size <= 30 ? 1 : 0,
     ygap: size <= 30 ? 1 : 0,
     text: count,
-    texttemplate: size <= 12 ? "%{text}" : "",
     customdata: order.map((label) => order.map((said) => [escaped(PAGE.classes[label]), escaped(PAGE.classes[said])])),
     hovertemplate: "%{customdata[0]}<br>said to be %{customdata[1]}<br>%{text} images<extra></extra>",
     hoverongaps: false,
@@ -58,7 +72,8 @@ function drawMatrix(place) {
   const yaxis = { ...side("label"), autorange: "reversed", scaleanchor: "x" };
   const xaxis = { ...side("prediction"), tickangle: -90 };
   const margin = { l: 40, r: 4, t: 4, b: 40 };
-  Plotly.react(place, [trace], layout({ xaxis, yaxis, margin }), CONFIG);
+  const annotations = size <= 12 ? numbers(shade, count) : [];
+  Plotly.react(place, [trace], layout({ xaxis, yaxis, margin, annotations }), CONFIG);
   if (place.dataset.listening) return;
   place.dataset.listening = "yes";
   place.on("plotly_click", ({ points: [{ pointIndex }] }) => {

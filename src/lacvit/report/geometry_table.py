@@ -40,13 +40,15 @@ class GeometryTable:
 def read_geometry(folder: Path, cell: Mapping[str, Any]) -> GeometryTable | None:
     """Means over the runs that have an ``evaluation/geometry.json``; None where none has one.
 
+    Of the seeds that all methods have, as the accuracies are; until there is one, of every run.
     Each method's encoder is its last; the verdict is of the means, not of one run.
     """
     untouched: list[Mapping[str, Any]] = []
     trained: dict[str, list[Mapping[str, Any]]] = {}
     verdicts: dict[tuple[str, ...], list[str]] = {}  # methods with one encoder say the same
     for method in cell["methods"]:
-        runs = [folder / run["folder"] / "evaluation" for run in method["runs"]]
+        shared = [run for run in method["runs"] if run["seed"] in cell["seeds"]]
+        runs = [folder / run["folder"] / "evaluation" for run in shared or method["runs"]]
         known = [run for run in runs if (run / "geometry.json").is_file()]
         found = [read_json(run / "geometry.json").get("embeddings", {}) for run in known]
         before = [one[UNTOUCHED] for one in found if UNTOUCHED in one]
