@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lacvit import pipeline
+from lacvit.arms import find_arm
 from lacvit.comparison import budget, identity, keep, trial_runs
 from lacvit.comparison.answers import RunAnswers, read_answers
 from lacvit.comparison.begin import AUTO, Work, begin
@@ -221,13 +222,19 @@ def _ended(runs: Sequence[PlannedRun]) -> list[tuple[PlannedRun, RunAnswers]]:
     return [(run, answers) for run, answers in found if answers is not None]
 
 
-def _asked(given: Mapping[str, object]) -> str:
+def _asked(given: Mapping[str, object], methods: Sequence[str]) -> str:
     """How the runs were set, in words."""
-    told = (f"{key}={value}" for key, value in given.items() if key not in OF_THE_PLACE)
+    told = {key: f"{key}={value}" for key, value in given.items() if key not in OF_THE_PLACE}
     usual = "as lacvit settings lists them"
-    if not (said := ", ".join(told)):
+    if not told:
         return f"Settings are {usual}."
-    return f"Set for every method that has a use for it: {said}. The rest is {usual}."
+    said = f"Set for every method that has a use for it: {', '.join(told.values())}."
+    of_heads = [key for key in told if key.startswith(("head.", "features."))]
+    own_head = [m for m in methods if find_arm(m).stages[-1] in ("cross-entropy", "joint")]
+    if of_heads and own_head:
+        said += f" {' and '.join(own_head)} answer by the head that their training made, without "
+        said += f"{' and '.join(of_heads)}."
+    return f"{said} The rest is {usual}."
 
 
 def _write(work: Work, decided: _Decided, runs: Sequence[PlannedRun]) -> Comparison:
@@ -236,7 +243,7 @@ def _write(work: Work, decided: _Decided, runs: Sequence[PlannedRun]) -> Compari
     ended = sum(answers is not None for _, answers in answered)
     figures = judge(request, answered, work.data)
     figures["fingerprint"] = work.fingerprint
-    figures["asked"] = _asked(work.given)
+    figures["asked"] = _asked(work.given, request.methods)
     if work.given.get("features.crops") == "corners":
         figures["features"] = (
             "A feature is the mean over an image and its corners (features.crops)."
