@@ -100,11 +100,16 @@ def test_a_comparison_says_what_a_feature_is_of(digits: Path, tmp_path: Path) ->
         output=tmp_path / "out", methods=("knn", "linear-probe"), backbones=("pico",), seeds=1
     )
     given = {**GIVEN, "data.path": str(digits), "features.crops": "corners"}
-    said = compare(given, request).figures["features"]
+    figures = compare(given, request).figures
+    said = figures["features"]
+    assert "answers by the head of its training" not in figures["asked"], "both fit a head"
     assert "an image and its corners" in said
     asked = "Set for every method that has a use for it: contrastive.epochs=1, "
     assert asked in (request.output / "comparison.md").read_text(encoding="utf-8")
     assert asked in (request.output / "comparison.html").read_text(encoding="utf-8")
+    own = Request(tmp_path / "own", ("linear-probe", "cross-entropy"), ("pico",), seeds=1)
+    told = compare(given, own).figures["asked"]
+    assert "cross-entropy: answers by the head of its training, without features.crops." in told
     with pytest.raises(InputError, match=r"contrastive.epochs is 1 there, 2 here"):
         plan({**given, "contrastive.epochs": 2}, request, Silence())
     for name in ("comparison.md", "comparison.html"):

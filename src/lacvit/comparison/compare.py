@@ -230,10 +230,10 @@ def _asked(given: Mapping[str, object], methods: Sequence[str]) -> str:
         return f"Settings are {usual}."
     said = f"Set for every method that has a use for it: {', '.join(told.values())}."
     of_heads = [key for key in told if key.startswith(("head.", "features."))]
-    own_head = [m for m in methods if find_arm(m).stages[-1] in ("cross-entropy", "joint")]
+    own_head = [m for m in methods if find_arm(m).stages[-1] != "head"]
     if of_heads and own_head:
-        said += f" {' and '.join(own_head)} answer by the head that their training made, without "
-        said += f"{' and '.join(of_heads)}."
+        without = " and ".join(of_heads)
+        said += f" {', '.join(own_head)}: answers by the head of its training, without {without}."
     return f"{said} The rest is {usual}."
 
 
