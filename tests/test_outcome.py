@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from scipy.special import softmax
 
 from digit_folders import write_split_folder
 from lacvit import pipeline
@@ -13,6 +14,7 @@ from lacvit.config import make_settings
 from lacvit.data.readers import read_data
 from lacvit.evaluated import FEATURES
 from lacvit.evaluation.evaluate import evaluate_records
+from lacvit.metrics.calibration import chosen_temperature
 from lacvit.model import load
 from lacvit.run_folder import RunFolder, read_json
 
@@ -89,3 +91,19 @@ def test_validation_images_judge_a_head_that_has_not_seen_them(runs: dict[str, R
     assert by_all["validation"]["accuracy"] < 1
     assert by_all["test"]["temperature"] == by_train["test"]["temperature"]
     assert by_all["test"]["nll"] != by_train["test"]["nll"]
+
+
+def test_the_models_temperature_is_the_one_that_validation_asks_for(
+    runs: dict[str, RunFolder],
+) -> None:
+    folder = runs["train"]
+    manifest = read_json(folder.data)
+    paths = [Path(manifest["root"]) / name for name in manifest["paths"]["validation"]]
+    model = load(folder.path, device="cpu")
+    labels_N = np.array([model.class_names.index(path.parent.name) for path in paths])
+    logits_NC = model.logits(model.embed(paths))
+    assert model.temperature == pytest.approx(chosen_temperature(logits_NC, labels_N), rel=1e-3)
+    assert model.temperature != 1
+    (answer,) = model.predict(paths[:1])
+    expected = softmax(logits_NC[0] / model.temperature).max()
+    assert answer.probability == pytest.approx(expected, rel=1e-3)

@@ -178,7 +178,7 @@ def test_what_was_set_stays() -> None:
     assert settings.features.crops == "whole"
 
 
-def test_a_method_that_was_named_is_left_as_published() -> None:
+def test_a_method_that_was_named_is_left_as_its_arm_has_it() -> None:
     given = make_settings(flags={"method": "lacvit"})
     assert settling.settle_method(given, load_backbone("pico"), 100) == (given, [])
 

@@ -99,10 +99,11 @@ def compare(
 ) -> None:
     """Which method is best on your own images, by how much, and how sure that is.
 
-    Every method meets the same images, splits, seeds and image passes; the test split is read
-    once a run, at its end, and chooses nothing. A comparison that was stopped goes on by the same
-    command, and a run that has ended is never repeated. An encoder that two methods train by the
-    same settings, as cross-entropy and cross-entropy-refit do, is trained once.
+    Every method meets the same images, splits, seeds and image passes (cross-entropy-paper a tenth
+    of them, as the released code has it); the test split is read once a run, at its end, and
+    chooses nothing. A comparison that was stopped goes on by the same command, and a run that has
+    ended is never repeated. An encoder that two methods train by the same settings, as
+    cross-entropy and cross-entropy-refit do, is trained once.
 
     lacvit here is not all that lacvit train does where no method is named. Here every method has
     100 epochs, the same rule for its rate, and a head fitted on training images alone that reads
