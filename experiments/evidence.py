@@ -120,4 +120,4 @@ def _write(lines: Sequence[Mapping[str, Any]], target: Path) -> None:
         writer = csv.DictWriter(file, list(columns), lineterminator="\n")
         writer.writeheader()
         for line in lines:
-            writer.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in line.items()})
+            writer.writerow({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in line.items()})
