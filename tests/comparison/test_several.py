@@ -28,7 +28,7 @@ def cell(name: str, accuracy: dict[str, float], pairs: list[dict[str, object]] |
 
 PAIR = {
     "method": "lacvit", "against": "linear-probe", "difference": 0.02, "interval": (0.01, 0.03),
-    "p_value": 0.001, "p_holm": 0.01, "verdict": "better",
+    "detectable": 0.015, "p_value": 0.001, "p_holm": 0.01, "verdict": "better",
 }  # fmt: skip
 FIGURES = [
     {"data": "sets/birds_1", "complete": True, "missing": [],
@@ -72,7 +72,7 @@ def test_what_is_missing_is_said_and_takes_part_in_no_mean() -> None:
 def test_the_table_as_markdown_latex_and_csv() -> None:
     text = as_markdown(FIGURES)
     assert "Unfinished" not in text
-    assert "| birds_1 | pico | lacvit | linear-probe | +2.0 | +1.0 to +3.0 |" in text
+    assert "| birds_1 | pico | lacvit | linear-probe | +2.0 | +1.0 to +3.0 | 1.5 |" in text
     assert r"birds\_1 & pico & 1,000 & 50.0 & 52.0 \\" in as_latex(FIGURES)
     lines = list(csv.DictReader(as_csv(FIGURES).splitlines()))
     assert [(line["data"], line["method"], line["accuracy"]) for line in lines] == [

@@ -50,6 +50,31 @@ def test_a_probe_has_no_trials_and_the_first_of_equals_wins() -> None:
     assert best_of([0.5, 0.75, 0.75]) == 1
 
 
+def permute_test_labels(data: Path) -> None:
+    classes = sorted((data / "test").iterdir())
+    names = [path.name for path in classes]
+    moved = [path.rename(path.with_name(f"moved {path.name}")) for path in classes]
+    for path, other in zip(moved, [*names[1:], names[0]], strict=True):
+        path.rename(path.with_name(other))
+
+
+def test_test_labels_change_no_weight_of_any_stage(tmp_path: Path) -> None:
+    weights = []
+    for name in ("as they are", "permuted"):
+        data = write_split_folder(tmp_path / name / "digits", SIZES)
+        if name == "permuted":
+            permute_test_labels(data)
+        output = tmp_path / name / "out"
+        asked = Request(output, ("knn", "joint-refit", "lacvit"), backbones=("pico",), seeds=1)
+        compare({**GIVEN, "data.path": str(data)}, asked)
+        places = sorted(output.glob("runs/*/model/model.safetensors"))
+        weights.append({place.parts[-3]: load_file(place) for place in places})
+    assert len(weights[0]) == 3
+    for run, tensors in weights[0].items():
+        other = weights[1][run]
+        assert all(np.array_equal(tensor, other[key]) for key, tensor in tensors.items()), run
+
+
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The same comparison twice; in the second the test images bear one another's labels."""
@@ -58,11 +83,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for name in ("as they are", "permuted"):
         data = write_split_folder(folder / name / "digits", SIZES)
         if name == "permuted":
-            classes = sorted((data / "test").iterdir())
-            names = [path.name for path in classes]
-            moved = [path.rename(path.with_name(f"moved {path.name}")) for path in classes]
-            for path, other in zip(moved, [*names[1:], names[0]], strict=True):
-                path.rename(path.with_name(other))
+            permute_test_labels(data)
         outputs.append(folder / name / "out")
         compare({**GIVEN, "data.path": str(data)}, request(outputs[-1]))
     return outputs

@@ -28,6 +28,11 @@ def test_a_ring_has_no_hubs():
     assert values == (0, 0, 0)
 
 
+def test_of_copies_each_is_chosen_by_the_other():
+    found = hubness(np.repeat(np.random.default_rng(6).normal(size=(50, 8)), 2, axis=0), k=1)
+    assert found.robin_hood.value == found.antihubs.value == 0
+
+
 def test_one_hub_takes_all():
     """Orthogonal rows, each nearest to the one row between them."""
     x = np.vstack([np.eye(20), np.ones(20)])

@@ -259,10 +259,11 @@ def test_folds_widen_the_t_interval_by_the_overlap_of_their_training_sets():
     sample = np.array([difference[r, fold[r] == k].mean() for r in range(2) for k in range(5)])
     half = stats.t.ppf(0.975, 9) * sample.std(ddof=1) * np.sqrt(1 / 10 + 12 / 48)
     assert found.difference == pytest.approx(difference.mean())
-    assert found.paired_t == pytest.approx((sample.mean() - half, sample.mean() + half))
+    assert found.corrected_t == pytest.approx((sample.mean() - half, sample.mean() + half))
     width = found.interval[1] - found.interval[0]
     assert width == max(
-        found.paired_t[1] - found.paired_t[0], found.image_bootstrap[1] - found.image_bootstrap[0]
+        found.corrected_t[1] - found.corrected_t[0],
+        found.image_bootstrap[1] - found.image_bootstrap[0],
     )
     assert found.basis == "corrected_t"
 

@@ -80,6 +80,21 @@ def test_within_classes_their_means_are_removed(d):
     assert iso_score(x, np.zeros(len(x))) == pytest.approx(iso_score(x))
 
 
+def test_an_isotropic_gaussian_uses_every_direction():
+    x = np.random.default_rng(4).normal(size=(20_000, 16))
+    for rank in (participation_ratio(x), effective_rank(x), rank_me(x)):
+        assert rank == pytest.approx(16, rel=0.01)
+    assert iso_score(x) == pytest.approx(1, abs=0.01)
+
+
+def test_one_direction_counts_as_one():
+    rng = np.random.default_rng(5)
+    x = np.outer(rng.normal(size=200), rng.normal(size=16))
+    for rank in (participation_ratio(x), effective_rank(x), rank_me(x)):
+        assert rank == pytest.approx(1, rel=1e-4)
+    assert iso_score(x) == pytest.approx(0, abs=1e-6)
+
+
 @pytest.mark.parametrize("n_classes", [2, 3, 10])
 def test_a_collapsed_simplex(n_classes):
     x = simplex(n_classes, per_class=6, d=16)

@@ -38,7 +38,13 @@ def write_large_comparison(folder: Path) -> Path:
         methods.append(figures | ends)
     pair = {"method": "lacvit", "against": "linear-probe", "difference": 0.1, "seeds": 1}
     pair |= {name: [0.08, 0.12] for name in ("interval", "two_way", "image_bootstrap")}
-    pair |= {"paired_t": None, "verdict": "better", "words": "lacvit is better.", "p_holm": 0.001}
+    pair |= {
+        "paired_t": None,
+        "corrected_t": None,
+        "verdict": "better",
+        "words": "lacvit is better.",
+        "p_holm": 0.001,
+    }
     pair |= {"seeds_won": 1.0}
     cell = {"name": "pico", "backbone": "pico", "shots": None, "images": IMAGES, "seeds": [0]}
     cell |= {"classes": CLASSES, "methods": methods, "pairs": [pair], "answer": "lacvit is better."}

@@ -22,6 +22,7 @@ from lacvit.errors import Diverged, InputError, LacvitError, RunStopped
 from lacvit.forecast import in_words
 from lacvit.lock import locked
 from lacvit.report import write_comparison_report
+from lacvit.report.geometry_table import read_geometry
 from lacvit.report.held_out import held_out_table
 from lacvit.run_folder import write_json, write_text
 from lacvit.training.logs import Progress, Silence
@@ -257,6 +258,8 @@ def _write(work: Work, decided: _Decided, runs: Sequence[PlannedRun]) -> Compari
     for cell in figures["cells"]:
         if (table := held_out_table(request.output, cell)) is not None:
             cell["held_out"] = table.as_json()
+        if (measured := read_geometry(request.output, cell)) is not None:
+            cell["embeddings"] = measured.as_json()
     figures["budget"] = decided.budget or {"kind": request.budget}
     if decided.trials is not None:
         figures["trials"] = decided.trials

@@ -14,7 +14,13 @@ from lacvit.comparison.begin import Work, begin
 from lacvit.comparison.compare import Comparison, carry_out, plan_lines
 from lacvit.comparison.identity import FIGURES, earlier_figures
 from lacvit.comparison.plan import Request
-from lacvit.comparison.tables import difference_row, latex_row, markdown_table, unfinished
+from lacvit.comparison.tables import (
+    DIFFERENCES,
+    difference_row,
+    latex_row,
+    markdown_table,
+    unfinished,
+)
 from lacvit.data.named_sets import names_a_set
 from lacvit.errors import InputError
 from lacvit.naming import name_of
@@ -135,7 +141,6 @@ def as_markdown(figures: Sequence[Mapping[str, Any]]) -> str:
     lines += markdown_table(*accuracies(figures))
     lines += ["Accuracy@1 in per cent, mean of the seeds, on test images or out of folds, as each"]
     lines += ["set's own report says. A mean over settings says nothing of other data sets.", ""]
-    names = ("data", "setting", "method", "less", "points", "95 % interval", "p", "p (Holm)")
     differences = [
         (name_of(comparison["data"]), cell["name"], *difference_row(pair))
         for comparison, cell in _cells(figures)
@@ -143,7 +148,7 @@ def as_markdown(figures: Sequence[Mapping[str, Any]]) -> str:
         if pair["method"] == cell["reference"]
     ]
     if differences:
-        lines += markdown_table((*names, "verdict"), differences)
+        lines += markdown_table(("data", "setting", *DIFFERENCES), differences)
         lines += ["p (Holm) is p corrected for all pairs of methods of that data set.", ""]
     return "\n".join(lines)
 

@@ -13,7 +13,10 @@ COLUMNS = (
     "backbone", "shots", "method", "seed", "fold", "accuracy", "validation_accuracy", "seconds",
     "folder", "complete",
 )  # fmt: skip
-TOLD = ("difference", "low", "high", "p_value", "p_holm", "verdict")
+TOLD = ("difference", "low", "high", "detectable", "p_value", "p_holm", "verdict")
+DIFFERENCES = (
+    "method", "less", "points", "95 % interval", "smallest found", "p", "p (Holm)", "verdict",
+)  # fmt: skip
 TURNED = {"better": "worse", "worse": "better", "ahead": "behind", "behind": "ahead"}
 
 
@@ -63,7 +66,7 @@ def _told(cell: Mapping[str, Any], method: str, reference: str) -> dict[str, obj
         else:
             found = (0.0 - pair["difference"], 0.0 - high, 0.0 - low)
             kind = TURNED.get(kind, kind)
-        values = (*found, pair["p_value"], pair["p_holm"], VERDICTS[kind])
+        values = (*found, pair["detectable"], pair["p_value"], pair["p_holm"], VERDICTS[kind])
         return dict(zip(TOLD, values, strict=True))
     return {}
 
@@ -86,11 +89,13 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
         )
         if pairs := cell["pairs"]:
             lines += markdown_table(
-                ("method", "less", "points", "95 % interval", "p", "p (Holm)", "verdict"),
+                DIFFERENCES,
                 (difference_row(pair) for pair in pairs),
             )
             lines += [*(f"- {pair['words']}" for pair in pairs), ""]
             lines += _mcnemar(comparison, cell)
+        if measured := cell.get("embeddings"):
+            lines += _embeddings(measured)
     if any(cell["pairs"] for cell in comparison["cells"]):
         lines += [
             f"p (Holm) is p corrected for all that could have been told, {_pairs(comparison)} of "
@@ -128,6 +133,22 @@ def _mcnemar(comparison: Mapping[str, Any], cell: Mapping[str, Any]) -> list[str
     return [*lines, ""]
 
 
+def _embeddings(measured: Mapping[str, Any]) -> list[str]:
+    """Geometry and quality of each encoder, and the verdict on isotropy, as the page has them."""
+    rows = [row for group in ("geometry", "quality") for row in measured.get(group, {}).items()]
+    columns = list(dict.fromkeys(name for _, values in rows for name in values))
+    lines = ["Embeddings of the test images, means of the runs:", ""]
+    lines += markdown_table(
+        ("measure", *columns),
+        ((measure, *(_decimals(values.get(name)) for name in columns)) for measure, values in rows),
+    )
+    return [*lines, *(f"- {who}: {said}" for who, said in measured["verdicts"].items()), ""]
+
+
+def _decimals(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
 def as_latex(comparison: Mapping[str, Any]) -> str:
     """Two tabulars (booktabs) over all cells: accuracies, differences. Nothing is set bold."""
     lines = [] if comparison["complete"] else [f"% {unfinished(comparison)}."]
@@ -146,8 +167,7 @@ def as_latex(comparison: Mapping[str, Any]) -> str:
 
 def _latex_differences(comparison: Mapping[str, Any]) -> list[str]:
     lines = [f"% Holm's p is over {_pairs(comparison)} of methods."]
-    lines += [r"\begin{tabular}{lllrrrrl}", r"\toprule"]
-    lines += [r"setting & method & less & points & 95\,\% interval & $p$ & $p$ (Holm) & verdict \\"]
+    lines += [r"\begin{tabular}{lllrrrrrl}", r"\toprule", latex_row(("setting", *DIFFERENCES))]
     for cell in comparison["cells"]:
         if pairs := cell["pairs"]:
             lines.append(r"\midrule")
@@ -169,13 +189,14 @@ def unfinished(comparison: Mapping[str, Any]) -> str:
 
 
 def difference_row(pair: Mapping[str, Any]) -> tuple[str, ...]:
-    """Both methods, the points between them, the interval, p, p (Holm), and the verdict."""
+    """A line under `DIFFERENCES`; the smallest difference is the one found four times in five."""
     low, high = pair["interval"]
     return (
         pair["method"],
         pair["against"],
         points(pair["difference"]),
         f"{points(low)} to {points(high)}",
+        f"{100 * pair['detectable']:.1f}",
         _p(pair["p_value"]),
         _p(pair["p_holm"]),
         VERDICTS[standing(pair["verdict"], pair["p_holm"])],

@@ -1,9 +1,8 @@
 """Which of two methods is better, and how sure that is: paired by test image and by seed.
 
 Two things vary: the test images that happened to be at hand, and the training run (shots, order,
-weights, views), which the seed draws. An interval that sees one of them alone is too short, so the
-default is the wider of one that sees both (`two_way`) and one that trusts the seeds alone
-(`paired_t`).
+weights, views), which the seed draws. An interval that sees one alone is too short, so the default
+is the wider of one that sees both (`two_way`) and one that trusts the seeds alone (`paired_t`).
 
 Shape letters: S seeds, N test images. All figures are shares of the test images (0.01 is one
 point) and differences are a minus b.
@@ -55,6 +54,7 @@ class PairedDifference:
     """Resamples the images alone: these trained models, other images of the same kind."""
     two_way: Range | None
     paired_t: Range | None
+    corrected_t: Range | None  # over folds, instead of the two above
     p_value: float
     mcnemar: tuple[float, ...]
     """Exact p a seed. About those two trained models only, not about the methods."""
@@ -87,6 +87,7 @@ class PairedDifference:
             image_bootstrap=negated(self.image_bootstrap),
             two_way=self.two_way and negated(self.two_way),
             paired_t=self.paired_t and negated(self.paired_t),
+            corrected_t=self.corrected_t and negated(self.corrected_t),
             seeds_won=self.seeds - self.seeds_won,
         )
 
@@ -199,16 +200,14 @@ def fold_difference(
 def accuracy_interval(correct_SN: Bools, *, resamples: int = RESAMPLES, seed: int = 0) -> Range:
     """95 % interval of one method's accuracy over images and seeds, within 0 and 1.
 
-    The wider of the two-way bootstrap of `paired_difference` and a t interval over the seeds: of
-    three seeds and many images the bootstrap alone covers 80 %. The two images that are made up
-    are one named rightly and one named wrongly, so that a method without a mistake on 20 images is
-    not said to make none. Of one seed, whose training was not measured, Wilson's interval is the
-    better known.
+    The wider of the two-way bootstrap of `paired_difference` and a t interval over the seeds. The
+    two images that are made up are one named rightly and one named wrongly, so that a method
+    without a mistake on 20 images is not said to make none. Of one seed Wilson's is better known.
     """
     right_SN = correct_SN.astype(np.float64)
     _, of_both = bootstrap(right_SN, RIGHT_AND_WRONG, resamples, np.random.default_rng(seed))
     intervals = {"two_way": percentiles(of_both, LEVEL)}
-    if len(right_SN) > 1:
+    if len(right_SN) > 1:  # of three seeds and many images the bootstrap alone covers 80 %
         intervals["t"] = t_interval(right_SN.mean(axis=1), LEVEL)
     (low, high), _ = wider(intervals)
     return max(low, 0.0), min(high, 1.0)
@@ -258,7 +257,8 @@ def _judged(
         basis=basis,
         image_bootstrap=percentiles(of_images, LEVEL),
         two_way=reported.get("two_way"),
-        paired_t=reported.get("paired_t", reported.get("corrected_t")),
+        paired_t=reported.get("paired_t"),
+        corrected_t=reported.get("corrected_t"),
         p_value=p_value,
         mcnemar=tuple(mcnemar(a, b) for a, b in zip(correct_a_SN, correct_b_SN, strict=True)),
         seeds_won=float((by_seed_S > 0).sum() + 0.5 * (by_seed_S == 0).sum()),

@@ -36,6 +36,17 @@ class GeometryTable:
     def lines(self) -> list[tuple[object, ...]]:
         return [(group, measure, *values) for group, measure, values in self.rows]
 
+    def as_json(self) -> dict[str, Any]:
+        """As ``comparison.json`` has it: by measure and encoder, None where one has no figure."""
+        by_group: dict[str, dict[str, dict[str, float | None]]] = {}
+        for group, measure, values in self.rows:
+            by_group.setdefault(group, {})[measure] = {
+                name: value if math.isfinite(value) else None
+                for name, value in zip(self.columns, values, strict=True)
+            }
+        said = {method: " ".join(words) for method, words in self.verdicts}
+        return {**by_group, "verdicts": said}
+
 
 def read_geometry(folder: Path, cell: Mapping[str, Any]) -> GeometryTable | None:
     """Means over the runs that have an ``evaluation/geometry.json``; None where none has one.
