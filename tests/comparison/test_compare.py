@@ -87,6 +87,12 @@ def test_nearest_neighbours_are_compared_and_answer_for_files(digits: Path, tmp_
     assert "votes for a head" in (folder / "model" / "README.md").read_text()
     assert "did best on validation" in write_report(folder).read_text()
     assert "features" not in figures
+    told = figures["cells"][0]["embeddings"]
+    assert set(told["geometry"]["Mean cosine"]) == {"untouched"}
+    assert f"| Mean cosine | {told['geometry']['Mean cosine']['untouched']:.3f} |" in (
+        request.output / "comparison.md"
+    ).read_text(encoding="utf-8")
+    assert "nothing was made more isotropic" in " ".join(told["verdicts"].values())
 
     picked = figures["picked"]
     later = replace(request, pick=False)

@@ -146,7 +146,9 @@ def _embeddings(measured: Mapping[str, Any]) -> list[str]:
 
 
 def _decimals(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+    if value is None:
+        return ""
+    return f"{round(value, 3) + 0.0:.3f}" if abs(value) < 10 else f"{value:,.1f}"  # no -0.000
 
 
 def as_latex(comparison: Mapping[str, Any]) -> str:
