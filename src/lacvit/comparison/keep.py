@@ -135,8 +135,9 @@ def kept_before(output: Path, ended: int) -> Mapping[str, Any] | None:
     if not (output / "model").is_dir() or not figures.is_file():
         return None
     record: dict[str, Any] | None = read_json(figures).get("picked")
-    older = record is not None and ended > record.get("among", 0)
-    if record is not None and older and not record["words"].endswith(CHOSEN_BEFORE):
+    if record is None or record["words"].endswith(CHOSEN_BEFORE):
+        return record
+    if ended > record.get("among", ended):
         record["words"] += CHOSEN_BEFORE
     return record
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lacvit.comparison.words import VERDICTS, points, standing
+from lacvit.report.words import decimals
 
 COLUMNS = (
     "backbone", "shots", "method", "seed", "fold", "accuracy", "validation_accuracy", "seconds",
@@ -140,15 +141,12 @@ def _embeddings(measured: Mapping[str, Any]) -> list[str]:
     lines = ["Embeddings of the test images, means of the runs:", ""]
     lines += markdown_table(
         ("measure", *columns),
-        ((measure, *(_decimals(values.get(name)) for name in columns)) for measure, values in rows),
+        (
+            (measure, *("" if values[name] is None else decimals(values[name]) for name in columns))
+            for measure, values in rows
+        ),
     )
     return [*lines, *(f"- {who}: {said}" for who, said in measured["verdicts"].items()), ""]
-
-
-def _decimals(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{round(value, 3) + 0.0:.3f}" if abs(value) < 10 else f"{value:,.1f}"  # no -0.000
 
 
 def as_latex(comparison: Mapping[str, Any]) -> str:
