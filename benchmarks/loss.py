@@ -32,7 +32,6 @@ import importlib.util
 import json
 import math
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -43,6 +42,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from memory import Memory
 from provenance import add_output, commit, device_name, output_of
 from torch import Tensor
 
@@ -148,28 +148,6 @@ def inputs(case: Case, device: str) -> tuple[Tensor, Tensor]:
     x_VBD = torch.randn(2, n_images, case.d, generator=generator).add_(centre_KD[labels_B])
     x_VBD /= torch.linalg.vector_norm(x_VBD, dim=2, keepdim=True)
     return x_VBD.to(device, getattr(torch, case.dtype)), labels_B.to(device)
-
-
-class Memory:
-    """Growth of the peak over what was held at the start, in MB."""
-
-    def __init__(self, device: str) -> None:
-        self.cuda = device == "cuda"
-        if self.cuda:
-            torch.cuda.reset_peak_memory_stats()
-            self.start = torch.cuda.memory_allocated()
-        else:
-            Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-            self.start = self.status("VmRSS")
-
-    def status(self, field: str) -> int:
-        found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-        assert found is not None
-        return int(found[1]) * 1024
-
-    def grown(self) -> float:
-        peak = torch.cuda.max_memory_allocated() if self.cuda else self.status("VmHWM")
-        return max(peak - self.start, 0) / 2**20
 
 
 def measure(case: Case, implementation: str, path: str | None, device: str) -> dict[str, Any]:

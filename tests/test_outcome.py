@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 from scipy.special import softmax
 
-from digit_folders import write_split_folder
+from digit_folders import write_digit_folder, write_split_folder
 from lacvit import pipeline
 from lacvit.arms import find_arm
 from lacvit.config import make_settings
@@ -107,3 +107,25 @@ def test_the_models_temperature_is_the_one_that_validation_asks_for(
     (answer,) = model.predict(paths[:1])
     expected = softmax(logits_NC[0] / model.temperature).max()
     assert answer.probability == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("tested", [0.0, 0.2])
+def test_a_run_that_trains_on_every_image_says_so(tmp_path: Path, tested: float) -> None:
+    data = write_digit_folder(tmp_path / "digits", classes=2, per_class=10)
+    settings = {
+        "data.path": str(data), "data.test_fraction": tested, "data.validation_fraction": 0.0,
+        "head.strengths": [0.1], "backbone.spec": "pico", "precision": "fp32",
+        "contrastive.epochs": 1,
+    }  # fmt: skip
+    result = pipeline.train(make_settings(recipe=settings), pipeline.Request(tmp_path / "run"))
+    folder = RunFolder(result.run_folder)
+    paths = read_json(folder.data)["paths"]
+    assert len(paths["train"]) == (20 if tested == 0 else 16)
+    assert set(paths["validation"]) < set(paths["train"])
+    assert any("Validation images train too" in notice for notice in result.notices)
+    assert result.measured_on == ("training" if tested == 0 else "test")
+    assert load(folder.path).temperature == 1, "none is left to fit it on"
+    assert folder.resolved_settings()["head"]["fit_on"] == "train", "there is nothing to add"
+    card = (folder.model / "README.md").read_text(encoding="utf-8")
+    assert ("none was left to measure it on" in card) == (tested == 0)
+    assert "Validation images train too" in folder.report.read_text(encoding="utf-8")

@@ -25,9 +25,6 @@ def model_card(
     The data set is called by its base name: a card is made to be handed on, and the folders of
     the machine it was made on are nobody's business.
     """
-    split = "test" if "test" in metrics else "validation"
-    test = metrics[split]
-    low, high = test["interval"]
     backbone = settings.backbone.spec
     own_head = find_arm(settings.method).stages[-1] == "head"
     knn = own_head and settings.head.solver == "knn"
@@ -46,10 +43,7 @@ A classifier of {len(class_names)} classes: backbone `{backbone}`, {head}, train
 ([label-aware contrastive training]({PAPER}) of vision transformers) with
 the method `{settings.method}`, seed {settings.seed}{fitted if own_head else ""}.
 
-Accuracy@1 on {test["images"]} {split} images: {100 * test["accuracy"]:.1f} %
-(95 % interval {100 * low:.1f} to {100 * high:.1f}, over the choice of {split} images).
-Its probabilities are off by {100 * test["ece"]:.1f} points there on average (expected calibration
-error), with the outputs divided by {test["temperature"]:.2f}, the temperature in `config.json`.
+{_scores(metrics)}
 {read}
 ## Use
 
@@ -68,3 +62,15 @@ Classes: {", ".join(class_names)}.
 {terms_of(backbone)} The images it was trained on have terms of their own, which may bind a model
 made from them. lacvit itself is under the Apache licence 2.0.
 """
+
+
+def _scores(metrics: Mapping[str, Any]) -> str:
+    split = "test" if "test" in metrics else "validation"
+    if split not in metrics:
+        return "It trained on every image, so that none was left to measure it on."
+    found = metrics[split]
+    low, high = found["interval"]
+    return f"""Accuracy@1 on {found["images"]} {split} images: {100 * found["accuracy"]:.1f} %
+(95 % interval {100 * low:.1f} to {100 * high:.1f}, over the choice of {split} images).
+Its probabilities are off by {100 * found["ece"]:.1f} points there on average (expected calibration
+error), with the outputs divided by {found["temperature"]:.2f}, the temperature in `config.json`."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -31,6 +32,9 @@ from lacvit.staging import Run, load_chosen
 from lacvit.training.heads import Heads
 from lacvit.training.material import encode_images
 
+# The images that a run was measured on; training ones where every image trains, and none is left.
+Measured = Literal["test", "validation", "training"]
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -41,7 +45,7 @@ class TrainResult:
     interval: tuple[float, float]  # its 95 % Wilson interval
     images: int  # in the test split
     notices: tuple[str, ...] = ()
-    measured_on: str = "test"  # or "validation", of a run that leaves the test images alone
+    measured_on: Measured = "test"  # another where no test image is looked at
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,8 @@ def finish_on_validation(run: Run, backbone: Backbone, heads: Heads, splits: Spl
 
     def write() -> TrainResult:
         model, validation = _settle(run, backbone, heads, splits, features_ND)
-        metrics = {"validation": validation.summary()}
+        watched = "training" if splits.validation_trains else "validation"
+        metrics = {watched: validation.summary()}
         model.save(run.folder.model, card=_card(run, splits, metrics))
         write_json(run.folder.evaluation / "metrics.json", metrics)
         return read_result(run.folder)
@@ -136,7 +141,7 @@ def _settle(
 ) -> tuple[Classifier, Evaluation]:
     """The model with its temperature, and what validation says of the head that it may judge."""
     judged = Classifier(backbone, heads.judged, splits.class_names, crops=crops_of(run.settings))
-    if not set(splits.validation.paths) & set(splits.train.paths):  # a head is too sure of its own
+    if not splits.validation_trains:  # a head is too sure of its own
         logits_NC = judged.logits(validation_ND)
         judged.temperature = chosen_temperature(logits_NC, run.validation.labels_N)
     model = Classifier(
@@ -209,12 +214,12 @@ def _geometry(
 def read_result(folder: RunFolder) -> TrainResult:
     """The result of a finished run."""
     metrics = read_json(folder.evaluation / "metrics.json")
-    split = "test" if "test" in metrics else "validation"
-    found = metrics[split]
+    measured: Measured = next(name for name in get_args(Measured) if name in metrics)
+    found = metrics[measured]
     low, high = found["interval"]
     notices = tuple(folder.status()["notices"])
     return TrainResult(
-        folder.path, found["accuracy"], (low, high), found["images"], notices, measured_on=split
+        folder.path, found["accuracy"], (low, high), found["images"], notices, measured_on=measured
     )
 
 

@@ -77,7 +77,13 @@ def divide(readable: Readable, settings: RunSettings, progress: Progress) -> Spl
         seed=settings.seed,
         fold=_fold(data),
     )
-    splits = replace(splits, notices=readable.notices, held_out=held_out)
+    said = readable.notices
+    if splits.validation_trains:
+        said += (
+            "Validation images train too (data.validation_fraction is 0): what is told of "
+            "validation is told of images that trained.",
+        )
+    splits = replace(splits, notices=said, held_out=held_out)
     counts = ", ".join(f"{len(records)} to {name}" for name, records in splits.items())
     progress.message(f"Split: {counts}.")
     return splits

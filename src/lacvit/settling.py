@@ -106,7 +106,7 @@ def settle_method(
         said.append("the rate of such encoders")
     for name, chosen in of_stage.items():
         changes[name] = getattr(settings, name).model_copy(update=chosen)
-    if head.fit_on == "auto" and head.solver != "sgd":
+    if head.fit_on == "auto" and head.solver != "sgd" and settings.data.validation_fraction > 0:
         changes["head"] = head.model_copy(update={"fit_on": regime.FIT_ON})
         said.append("a head fitted on validation images too, once they have chosen its strength")
     if settings.features.crops == "auto":

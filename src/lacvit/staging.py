@@ -79,6 +79,7 @@ def train_stages(run: Run, backbone: Backbone) -> Heads:
     if run.compute.group is not None or any(chunks):
         refuse_batch_norm(backbone)
     heads: Heads | None = None
+    run.folder.update_status(head_strength=None)
     for name in find_arm(run.settings.method).stages:
         run.folder.update_status(stage=name)
         # Fresh weights are a function of the seed and the stage, whatever ran before.
@@ -223,7 +224,7 @@ def solve_head(run: Run, backbone: Backbone, stage: str) -> ExactHead:
     settings = run.settings.head
     iterations = int(settings.epochs) if settings.solver == "exact" else EXACT_ITERATIONS
     train, validation = run.encoded[stage] = _both(run, backbone, stage)
-    return from_main(
+    solved = from_main(
         lambda: fit_exact_head(
             train,
             validation,
@@ -233,6 +234,8 @@ def solve_head(run: Run, backbone: Backbone, stage: str) -> ExactHead:
         ),
         run.compute.group,
     )
+    run.folder.update_status(head_strength=solved.strength)  # the last one is the final head's
+    return solved
 
 
 def _both(run: Run, backbone: Backbone, stage: str) -> tuple[LabelledFeatures, LabelledFeatures]:

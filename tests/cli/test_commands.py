@@ -6,12 +6,15 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from digit_folders import write_digit_folder, write_split_folder
 from lacvit.cli.files import expand
 from lacvit.cli.main import main
+from lacvit.data.decoding import encode_png
 from lacvit.errors import InputError
+from lacvit.model import load
 
 FAST = ["--backbone", "pico", "--method", "linear-probe", "--set", "precision=fp32"]
 
@@ -184,6 +187,36 @@ def test_evaluate_uses_every_image_of_a_folder_without_splits(
     assert "Note:" not in capsys.readouterr().out
 
 
+def test_evaluate_tells_known_images_from_unknown_ones(
+    trained: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        (strange / f"{number}.png").write_bytes(
+            encode_png(rng.integers(0, 256, (8, 8), dtype=np.uint8))
+        )
+    (strange / "torn.png").write_bytes(b"no image")
+    argv = ["evaluate", str(trained), str(digits), "--unknown", str(strange)]
+    assert exit_code([*argv, "--format", "json"]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)["unknown"]
+    assert (found["images"], found["unreadable"]) == (8, 1)
+    assert "torn.png cannot be read" in printed.err
+    model = load(trained)
+    unknown = [p.probability for p in model.predict(sorted(strange.glob("[0-9].png")))]
+    known = [p.probability for p in model.predict(sorted(digits.glob("*/*.png")))]
+    higher = [(a > b) + (a == b) / 2 for a in known for b in unknown]
+    assert found["auroc"] == pytest.approx(np.mean(higher), abs=0.01)
+    assert exit_code(argv) == 0
+    printed = capsys.readouterr()
+    assert "Told from 8 images of no known class by the largest probability: AUROC" in printed.out
+    (strange.with_name("torn.png")).write_bytes(b"no image")
+    assert exit_code([*argv[:-1], str(tmp_path / "torn.png")]) == 2
+    assert "No image of --unknown can be read" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
@@ -297,6 +330,28 @@ def test_compare_ends_in_an_answer_and_a_page(
     assert "Below --fail-below 100: " in capsys.readouterr().out
     assert exit_code([*argv, "--fail-below", "nan"]) == 2, "no difference is below it"
     assert all(place.stat().st_mtime_ns == then for place, then in ended.items())
+
+
+def test_several_settings_end_in_one_table_and_hold_classes_out(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["compare", str(digits), "--methods", "knn,linear-probe", "--backbones", "pico"]
+    argv += ["--shots", "2,4", "--seeds", "1", "--set", "data.folds=1", "--quiet"]
+    argv += ["--hold-out-classes", "digit 2", "--output", str(tmp_path / "c")]
+    assert exit_code(argv) == 0
+    figures = json.loads((tmp_path / "c" / "comparison.json").read_text())
+    for cell in figures["cells"]:
+        assert cell["held_out"]["class_names"] == ["digit 2"]
+    shares = [
+        [f"{100 * method['accuracy']:.1f}" for method in cell["methods"]]
+        for cell in figures["cells"]
+    ]
+    row = f"| {digits.name} | pico, 2 a class | {figures['cells'][0]['images']} | "
+    assert f"{row}{' | '.join(shares[0])} |" in (tmp_path / "c" / "comparison.md").read_text()
+    assert "Accuracy@1 in per cent, mean of the seeds" in capsys.readouterr().out
+    page = (tmp_path / "c" / "comparison.html").read_text(encoding="utf-8")
+    assert "All in one table" in page
+    assert page.count('<th scope="row">pico, 4 a class</th>') == 1
 
 
 def test_compare_on_several_sets_ends_in_one_table(

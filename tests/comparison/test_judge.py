@@ -191,9 +191,29 @@ def test_a_half_finished_comparison_says_what_there_is(tmp_path: Path) -> None:
     assert figures["missing"] == ["linear-probe-s0"]
     assert figures["cells"][0]["pairs"] == []
     assert "Unfinished: 1 run is missing." in as_markdown(figures)
-    assert as_latex(figures).startswith("% Unfinished: 1 run is missing.\n\\begin{tabular}")
+    assert as_latex(figures).startswith("% Unfinished: 1 run is missing.\n% Every method met")
     (row,) = csv.DictReader(io.StringIO(as_csv(figures)))
     assert row["complete"] == "False"
+
+
+def test_how_runs_were_set_stands_in_every_table(tmp_path: Path) -> None:
+    figures = judged(tmp_path, made_up({"linear-probe": 0.5, "lacvit": 0.6}))
+    told = {
+        "auto": {"words": "Backbone: pico."},
+        "asked": "Set for every method: a=1.",
+        "budget": {"kind": "equal-time", "cells": [{"words": "lacvit trains for 2 s."}]},
+        "trials": {"words": "4 trials each."},
+        "picked": {"words": "lacvit has the highest mean."},
+    }
+    said = [
+        "Backbone: pico.", "Set for every method: a=1.", "lacvit trains for 2 s.",
+        "4 trials each.", "The model that is kept: lacvit has the highest mean.",
+        figures["covers"],
+    ]  # fmt: skip
+    lines = as_markdown({**figures, **told}).splitlines()
+    assert [line for line in lines if line in said] == said
+    assert as_latex({**figures, **told}).splitlines()[: len(said)] == [f"% {one}" for one in said]
+    assert said[1] not in as_markdown(figures)
 
 
 def test_only_seeds_that_every_method_has_are_compared(tmp_path: Path) -> None:

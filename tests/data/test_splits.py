@@ -70,6 +70,22 @@ def test_own_splits_are_taken_as_they_are():
         assert part is by_split[name]
 
 
+def test_where_every_image_trains_some_are_watched():
+    whole = records([10, 1])
+    splits = make_splits({"all": whole}, validation_fraction=0, test_fraction=0)
+    assert splits.train.paths == whole.paths
+    assert splits.validation.counts().tolist() == [2, 1]
+    assert splits.validation_trains
+    assert not len(splits.test)
+    assert not make_splits({"all": records([5, 5])}).validation_trains
+    tested = make_splits({"all": records([10, 10])}, validation_fraction=0)
+    assert set(tested.test.paths).isdisjoint(tested.train.paths + tested.validation.paths)
+    own = {"train": records([4, 4], "train"), "validation": records([2, 2], "validation")}
+    assert not make_splits(own, validation_fraction=0, test_fraction=0).validation_trains
+    with_shots = make_splits({"all": records([9, 9])}, validation_fraction=0, shots=2)
+    assert not with_shots.validation_trains
+
+
 @pytest.mark.parametrize("own", ["validation", "test"])
 def test_what_is_missing_is_drawn_from_train(own):
     train, given_split = records([10, 20], "train"), records([1, 1], own)
@@ -184,11 +200,11 @@ def test_no_train_split():
     )
 
 
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -1.0])
+@pytest.mark.parametrize("fraction", [1.0, -1.0])
 def test_a_validation_fraction_outside_0_to_1(fraction):
     assert error_of({"all": records([5, 5])}, validation_fraction=fraction) == (
-        f"the validation fraction is {fraction}; it must lie between 0 and 1. "
-        f"Set data.validation_fraction, such as 0.2."
+        f"the validation fraction is {fraction}; it must be 0 (every image trains) or lie "
+        f"between 0 and 1. Set data.validation_fraction, such as 0.2."
     )
 
 

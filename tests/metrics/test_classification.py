@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 from lacvit.errors import InputError
 from lacvit.metrics.classification import (
@@ -59,9 +60,11 @@ def test_wilson_ends_are_z_standard_errors_from_the_share(correct, total, level)
         assert abs(correct / total - end) == pytest.approx(z * standard_error, abs=1e-12)
 
 
-def test_wilson_known_value():
-    # statsmodels 0.14, proportion_confint(90, 100, method="wilson")
-    assert wilson_interval(90, 100) == pytest.approx((0.8256343384950865, 0.9447708629393249))
+@pytest.mark.parametrize(("correct", "total"), [(90, 100), (0, 7), (7, 7), (1, 10_000), (3, 8)])
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
+def test_wilson_is_statsmodels(correct, total, level):
+    expected = proportion_confint(correct, total, alpha=1 - level, method="wilson")
+    assert wilson_interval(correct, total, level) == pytest.approx(expected)
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))

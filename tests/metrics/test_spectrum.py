@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from clouds import classes, clouds, simplex
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from IsoScore import IsoScore
 
 from lacvit.errors import InputError
 from lacvit.metrics.cone import mean_cosine
@@ -37,6 +39,16 @@ def pooled(x, labels):
 def test_iso_score_equals_its_published_steps(x):
     expected = published_iso_score(np.cov(x, rowvar=False))
     assert iso_score(x) == pytest.approx(expected, abs=1e-9)
+
+
+@FEW
+@given(clouds(), st.floats(0, 1))
+def test_iso_scores_equal_those_of_the_authors_package(x, shrinkage):
+    assert iso_score(x) == pytest.approx(float(IsoScore.IsoScore(x)), abs=1e-6)
+    pool = np.cov(x[::2], rowvar=False)
+    expected = IsoScore.IsoScore_star(x, torch.tensor(pool), shrinkage)
+    found = iso_score_star(x, shrinkage=shrinkage, target_DD=pool)
+    assert found == pytest.approx(float(expected), abs=1e-6)  # it takes roots in float32
 
 
 @FEW

@@ -1,5 +1,7 @@
 """The page of a comparison: what it says, and that a browser shows it without complaint."""
 
+import base64
+import csv
 import json
 import re
 from pathlib import Path
@@ -74,9 +76,21 @@ def test_the_page_says_the_answer_and_shows_what_changed(folder: Path) -> None:
     assert page.count('class="tile large') > 16
     assert page.count("data:image/webp") == 2
     assert "lacvit-s2" in page
+    saved = csv_of(page, "only-lacvit-not-linear-probe-0")
+    assert saved[0] == ["image", "label", "said instead", "share"]
+    assert [row[3] for row in saved[1:]] == ["1.0"] * 16, "those that are shown, the clearest"
+    assert len(csv_of(page, "only-cross-entropy-not-lacvit-0")) > 1
+    assert len(csv_of(page, "runs-0")) == 1 + 3 * len(SHARES)
     own = page.replace(plotly_script(), "").replace("http://www.w3.org", "")
     assert "http://" not in own, "nothing is fetched"
     assert "https://" not in own
+
+
+def csv_of(page: str, name: str) -> list[list[str]]:
+    """What a link of the page saves under the name."""
+    link = re.search(rf'download="{name}\.csv" href="data:text/csv;base64,(.*?)"', page)
+    assert link is not None, name
+    return list(csv.reader(base64.b64decode(link[1]).decode().splitlines()))
 
 
 def test_no_two_of_all_methods_look_alike_in_the_key(tmp_path: Path) -> None:
@@ -148,6 +162,15 @@ def test_two_numbers_of_images_a_class_have_a_page_however_many_runs_ended(
     write_json(tmp_path / "comparison.json", judge(request, runs, "photos"))
     page = write_comparison_report(tmp_path, make_thumbnails()).read_text()
     assert ("Accuracy over labelled images a class" in page) == (ended > 3)
+    assert ("All in one table" in page) == (ended > 3)
+    if ended == 5:
+        saved = csv_of(page, "accuracies")
+        assert [row[:2] for row in saved[1:]] == [
+            *(["pico, 2 a class", method] for method in SHARES),
+            *(["pico, 5 a class", method] for method in list(SHARES)[:2]),
+        ]
+        table = page.split("All in one table</h2>")[1].split("</table>")[0]
+        assert table.count("<td></td>") == 1, "what has not ended has no figure"
     assert ("has not finished" in page) == (ended < 6)
 
 

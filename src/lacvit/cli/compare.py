@@ -41,6 +41,13 @@ def compare(
         str | None,
         typer.Option(help="Images a class to train on, such as 10,50; drawn anew by each seed."),
     ] = None,
+    hold_out_classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Classes never trained on, such as cat,dog, or how many to draw: how well each "
+            "method's encoder tells them apart, and from the others.",
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each method.")] = 5,
     epochs: Annotated[
         int | None,
@@ -125,7 +132,11 @@ def compare(
         said = f"Left out of {recipe}, and said by flags here: {', '.join(left_out)}."
         print(said, file=sys.stderr)
     assigned = dict(parse_assignment(text) for text in assign or ())
-    flags = {"data.root": None if root is None else str(root), "contrastive.epochs": epochs}
+    flags = {
+        "data.root": None if root is None else str(root),
+        "data.hold_out_classes": hold_out_classes,
+        "contrastive.epochs": epochs,
+    }
     _refuse_disagreement(assigned, {**flags, "data.path": data[0] if data else None})
     given |= assigned
     _check_used(assigned, given, _names(methods))

@@ -9,6 +9,8 @@ from typing import Any
 def tell(comparison: Any, request: Any, *, quiet: bool) -> None:
     """What one comparison came to."""
     _show(comparison.figures)
+    if len(comparison.figures["cells"]) > 1:
+        show_all([comparison.figures])
     # What the progress says where it is not silent.
     if quiet and (copies := comparison.figures["copies"]):
         print(f"Test images were seen in training. {copies['words']}")

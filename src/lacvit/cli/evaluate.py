@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lacvit.cli.files import image_files, read_in_chunks
 from lacvit.cli.options import Device, Download, Form, Format, Root, fetch_if_asked
+from lacvit.errors import InputError
+
+if TYPE_CHECKING:
+    from lacvit.evaluation.evaluate import Evaluation
+    from lacvit.model import Classifier
 
 SHOWN = 20  # classes in the text
 
@@ -20,6 +26,13 @@ def evaluate(
     split: Annotated[
         str, typer.Option(help="Which split; on a folder without splits, every image is used.")
     ] = "test",
+    unknown: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Images of none of the classes, files, folders or globs: how well the model's "
+            "probability tells them from those of DATA. May be repeated.",
+        ),
+    ] = None,
     root: Root = None,
     download: Download = False,
     device: Device = "auto",
@@ -32,10 +45,15 @@ def evaluate(
     from lacvit.evaluation import evaluate as measuring
     from lacvit.model import load
 
+    others = image_files(unknown) if unknown else []
     fetch_if_asked(download, data, root)
-    evaluation = measuring.evaluate(load(model, device=device), data, split=split, root=root)
+    classifier = load(model, device=device)
+    evaluation = measuring.evaluate(classifier, data, split=split, root=root)
+    novelty = _novelty(classifier, evaluation, others) if others else None
     if form == Format.json:
         found = {**evaluation.summary(), "per_class": evaluation.by_class()}
+        if novelty is not None:
+            found["unknown"] = novelty
         print(json.dumps({**found, "notices": evaluation.notices}, indent=2, ensure_ascii=False))
         return
     low, high = evaluation.interval
@@ -44,8 +62,28 @@ def evaluate(
         f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
     )
     _show_classes(evaluation.by_class())
+    if novelty is not None:
+        print(
+            f"Told from {novelty['images']} images of no known class by the largest probability: "
+            f"AUROC {novelty['auroc']:.3f}; 0.5 tells nothing."
+        )
     for notice in evaluation.notices:
         print(f"Note: {notice}")
+
+
+def _novelty(
+    classifier: Classifier, evaluation: Evaluation, files: Sequence[str]
+) -> dict[str, float]:
+    unreadable: list[str] = []
+    probabilities_M = [
+        answer.probability
+        for _, images in read_in_chunks(files, unreadable)
+        for answer in classifier.predict(images, top=1)
+    ]
+    if not probabilities_M:
+        raise InputError("No image of --unknown can be read: see above.")
+    auroc = evaluation.novelty_auroc(probabilities_M)
+    return {"images": len(probabilities_M), "unreadable": len(unreadable), "auroc": auroc}
 
 
 def _show_classes(rows: Sequence[Mapping[str, Any]]) -> None:

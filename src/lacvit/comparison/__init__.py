@@ -4,12 +4,12 @@ from lacvit.comparison.compare import Comparison, compare, plan
 from lacvit.comparison.judge import shortfalls
 from lacvit.comparison.plan import Request, check_request
 from lacvit.comparison.several import (
-    accuracies,
     compare_several,
     given_for_each,
     requests_of,
     table_of,
 )
+from lacvit.comparison.tables import accuracies
 
 __all__ = [
     "Comparison",

@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median_low
 from typing import Any
 
 from lacvit import pipeline
 from lacvit.arms import find_arm
-from lacvit.backbones.saved_models import CARD
+from lacvit.backbones.saved_models import CARD, CONFIG
 from lacvit.comparison import identity
 from lacvit.comparison.answers import RunAnswers
 from lacvit.comparison.folds import out_of_fold
@@ -20,6 +20,7 @@ from lacvit.comparison.plan import PlannedRun, Request, folder_name, kind_of
 from lacvit.comparison.state import record_failure
 from lacvit.config import HeadSettings
 from lacvit.errors import Diverged, InputError
+from lacvit.reading import listed_images
 from lacvit.run_folder import RunFolder, read_json, write_json, write_text
 from lacvit.shared import Shared
 from lacvit.training.logs import Progress
@@ -91,11 +92,13 @@ def keep(request: Request, ended: Ended, shared: Shared, progress: Progress) -> 
         f"{run.method} ({run.cell.name}) has the highest mean validation accuracy of the methods "
         f"{among}, {100 * winner.mean:.1f} % over {winner.runs} runs{_level(winner)}"
     )
-    folder = run.folder
+    folder, settled = run.folder, None
     if request.folds:
-        folder = _train_on_all(request, run, shared, progress)
-        found = [answers for other, answers in ended if kind_of(other) == kind_of(run)]
-        why += f". {_again(run)} {out_of_fold(found, request.folds)}"
+        alike = [(other, answers) for other, answers in ended if kind_of(other) == kind_of(run)]
+        settled = _settled_by([other for other, _ in alike])
+        folder = _train_on_all(request, run, settled, shared, progress)
+        found = out_of_fold([answers for _, answers in alike], request.folds)
+        why += f". {_again(run, settled)} {found}"
     else:
         why += f"; this is its run of the highest validation accuracy, seed {run.seed}"
     why += (
@@ -103,7 +106,7 @@ def keep(request: Request, ended: Ended, shared: Shared, progress: Progress) -> 
         if request.folds
         else ". No test image had a say."
     )
-    _copy(folder / "model", request.output / "model", why)
+    _copy(folder / "model", request.output / "model", why, settled)
     # Beside the model, as in a run: what is evaluated later may be what trained it.
     write_json(RunFolder(request.output).data, read_json(RunFolder(folder).data))
     progress.message(f"Kept as {request.output / 'model'}: {why}")
@@ -118,7 +121,7 @@ def keep(request: Request, ended: Ended, shared: Shared, progress: Progress) -> 
         "over": f"{winner.runs} {kind}",
         "validation_accuracies": dict(winner.means),
         "among": len(ended),
-        "refitted_on_all": bool(request.folds) and _sees_all(run),
+        "refitted_on_all": bool(request.folds) and _sees_all(run, settled),
         "words": why,
     }
 
@@ -148,23 +151,58 @@ def _level(winner: Winner) -> str:
     return f" ({' and '.join(level)} {verb} it too, and came later)" if level else ""
 
 
-def _again(run: PlannedRun) -> str:
+@dataclass(frozen=True)
+class _Settled:
+    """What the validation images of the folds chose, in the middle of its runs."""
+
+    strength: float | None  # of the head; None where no method's stage chooses one
+    temperature: float
+
+
+def _settled_by(runs: Sequence[PlannedRun]) -> _Settled | None:
+    """For a model that trains on all images, so that none is left to choose for it.
+
+    None where validation images are left: those that the data gives as such; those of shots; where
+    the encoder does not train, the head alone has learned from them in the end; and by runs of an
+    earlier version, which did not keep the strength of their first head.
+    """
+    first = runs[0]
+    statuses = [RunFolder(run.folder).status() for run in runs]
+    if (
+        first.cell.shots is not None
+        or not find_arm(first.method).trains_encoder
+        or any("head_strength" not in status for status in statuses)
+        or "validation" in listed_images(first.settings.data)
+    ):
+        return None
+    strengths = [status["head_strength"] for status in statuses]
+    tested = [read_json(RunFolder(run.folder).evaluation / "metrics.json")["test"] for run in runs]
+    return _Settled(
+        None if None in strengths else median_low(strengths),
+        median_low(test["temperature"] for test in tested),
+    )
+
+
+def _again(run: PlannedRun, settled: _Settled | None) -> str:
     if run.cell.shots is not None:
         return (
             f"This model was trained again on {run.cell.shots} images a class, drawn from all of "
             f"them, and has not been tested itself."
         )
-    if _sees_all(run):
+    if _sees_all(run, settled):
         on = "on all images"
-    elif _head_on_all(run).fit_on == "all":
+        if settled is not None:
+            what = "temperature" if settled.strength is None else "head's strength and temperature"
+            on += f", its {what} the median of the folds' runs"
+    elif _last_fit(run).fit_on == "all":
         on = "on all images but those that validate, and then its head on these too"
     else:
         on = "on all images but those that validate"
     return f"This model was trained again {on}, so none is left that could test it."
 
 
-def _head_on_all(run: PlannedRun) -> HeadSettings:
-    """The head's settings for a model that is not tested: it may learn from validation too.
+def _last_fit(run: PlannedRun) -> HeadSettings:
+    """The head's settings where validation images are left: it may learn from them in the end.
 
     Not where the images a class are counted, or it would have more than were asked for.
     """
@@ -175,18 +213,31 @@ def _head_on_all(run: PlannedRun) -> HeadSettings:
     return head.model_copy(update={"fit_on": "all"})
 
 
-def _sees_all(run: PlannedRun) -> bool:
-    """Whether no image is left that only validates: where the encoder trains, there always is."""
-    every = run.cell.shots is None and _head_on_all(run).fit_on == "all"
-    return every and not find_arm(run.method).trains_encoder
+def _sees_all(run: PlannedRun, settled: _Settled | None) -> bool:
+    """Whether no image is left that only validates."""
+    if find_arm(run.method).trains_encoder or run.cell.shots is not None:
+        return settled is not None
+    return _last_fit(run).fit_on == "all"
 
 
-def _train_on_all(request: Request, run: PlannedRun, shared: Shared, progress: Progress) -> Path:
-    """The run without folds and without a test split."""
-    data = run.settings.data.model_copy(
-        update={"folds": None, "fold": None, "fold_repeat": None, "test_fraction": 0.0}
-    )
-    settings = run.settings.model_copy(update={"data": data, "head": _head_on_all(run)})
+def _train_on_all(
+    request: Request,
+    run: PlannedRun,
+    settled: _Settled | None,
+    shared: Shared,
+    progress: Progress,
+) -> Path:
+    """The run without folds and without a test split, nor a validation split where it can be."""
+    waived: dict[str, object] = {
+        "folds": None, "fold": None, "fold_repeat": None, "test_fraction": 0.0,
+    }  # fmt: skip
+    head = _last_fit(run)
+    if settled is not None:
+        waived["validation_fraction"] = 0.0
+        strength = settled.strength or head.strengths[0]  # of none that is read, any
+        head = head.model_copy(update={"strengths": (strength,), "fit_on": "train"})
+    data = run.settings.data.model_copy(update=waived)
+    settings = run.settings.model_copy(update={"data": data, "head": head})
     folder = request.output / "runs" / folder_name(run.cell, run.method, f"s{run.seed}-all")
     again = [replace(run, settings=settings, folder=folder)]
     identity.check_same_images(again, shared)
@@ -203,12 +254,15 @@ def _train_on_all(request: Request, run: PlannedRun, shared: Shared, progress: P
     return folder
 
 
-def _copy(model: Path, place: Path, why: str) -> None:
+def _copy(model: Path, place: Path, why: str, settled: _Settled | None) -> None:
     """The whole model or none: it is made beside its place, then renamed."""
     new, old = (place.with_name(f".{place.name}.{name}") for name in ("new", "old"))
     for left_over in (new, old):
         shutil.rmtree(left_over, ignore_errors=True)
     shutil.copytree(model, new)
+    if settled is not None:
+        config = read_json(new / CONFIG)
+        write_json(new / CONFIG, {**config, "temperature": settled.temperature})
     card = (new / CARD).read_text(encoding="utf-8")
     write_text(new / CARD, f"{card}\n## How it was chosen\n\n{why}\n")
     if place.exists():

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from lacvit.comparison.begin import Work, begin
@@ -16,6 +15,8 @@ from lacvit.comparison.identity import FIGURES, earlier_figures
 from lacvit.comparison.plan import Request
 from lacvit.comparison.tables import (
     DIFFERENCES,
+    accuracies,
+    cells_of,
     difference_row,
     latex_row,
     markdown_table,
@@ -122,7 +123,7 @@ def as_csv(figures: Sequence[Mapping[str, Any]]) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    for comparison, cell in _cells(figures):
+    for comparison, cell in cells_of(figures):
         about = {"data": comparison["data"], "complete": comparison["complete"]}
         for method in cell["methods"]:
             low, high = method["interval"] or ("", "")
@@ -143,7 +144,7 @@ def as_markdown(figures: Sequence[Mapping[str, Any]]) -> str:
     lines += ["set's own report says. A mean over settings says nothing of other data sets.", ""]
     differences = [
         (name_of(comparison["data"]), cell["name"], *difference_row(pair))
-        for comparison, cell in _cells(figures)
+        for comparison, cell in cells_of(figures)
         for pair in cell["pairs"]
         if pair["method"] == cell["reference"]
     ]
@@ -172,38 +173,3 @@ def as_latex(figures: Sequence[Mapping[str, Any]]) -> str:
     lines += [rf"\begin{{tabular}}{{ll{'r' * (len(names) - 2)}}}", r"\toprule"]
     lines += [latex_row(names), r"\midrule", *map(latex_row, rows)]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
-
-
-def accuracies(figures: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Column names and rows: a setting a row, a method a column, in per cent.
-
-    A last row has the means over the settings, where every comparison is complete and has the
-    same methods.
-    """
-    found = [
-        (comparison, cell, {one["method"]: 100 * one["accuracy"] for one in cell["methods"]})
-        for comparison, cell in _cells(figures)
-    ]
-    methods = list(dict.fromkeys(method for *_, by_method in found for method in by_method))
-    rows = [
-        [
-            name_of(comparison["data"]),
-            cell["name"],
-            f"{cell['images']:,}",
-            *(f"{by_method[m]:.1f}" if m in by_method else "" for m in methods),
-        ]
-        for comparison, cell, by_method in found
-    ]
-    whole = all(comparison["complete"] for comparison in figures)
-    if len(found) > 1 and whole and all(len(by_method) == len(methods) for *_, by_method in found):
-        means = [fmean(by_method[m] for *_, by_method in found) for m in methods]
-        rows.append(["mean", "", "", *(f"{mean:.1f}" for mean in means)])
-    return ["data", "setting", "images", *methods], rows
-
-
-def _cells(
-    figures: Sequence[Mapping[str, Any]],
-) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    for comparison in figures:
-        for cell in comparison["cells"]:
-            yield comparison, cell

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from lacvit.comparison.words import VERDICTS, points, standing
+from lacvit.naming import name_of
 from lacvit.report.words import decimals
 
 COLUMNS = (
@@ -82,6 +84,12 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
     if failed := comparison.get("failed"):
         lines += ["Runs that diverged, and are left out of every figure:", ""]
         lines += [*(f"- {one['folder']}: {one['reason']}" for one in failed), ""]
+    if len(comparison["cells"]) > 1:
+        lines += [
+            "Accuracy@1 in per cent, mean of the seeds; intervals and differences follow.",
+            "",
+        ]
+        lines += markdown_table(*accuracies([comparison]))
     for cell in comparison["cells"]:
         lines += [f"## {cell['name']}", "", _tested(comparison, cell), ""]
         once = "repeats" if comparison["design"] == "folds" else "seeds"
@@ -104,14 +112,25 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
             f"worse are said of the pair alone.",
             "",
         ]
-    if chosen := comparison.get("auto"):
-        lines += [chosen["words"], ""]
-    if asked := comparison.get("asked"):
-        lines += [asked, ""]
-    if features := comparison.get("features"):
-        lines += [features, ""]
-    lines += [comparison["covers"], ""]
+    for said in _design(comparison):
+        lines += [said, ""]
     return "\n".join(lines)
+
+
+def _design(comparison: Mapping[str, Any]) -> list[str]:
+    """How the comparison was made, a sentence or more each."""
+    told = [comparison.get(key) for key in ("auto", "budget", "trials", "picked")]
+    auto, budget, trials, picked = (one or {} for one in told)
+    found = [
+        auto.get("words"),
+        comparison.get("asked"),
+        comparison.get("features"),
+        *(cell["words"] for cell in budget.get("cells", ())),
+        trials.get("words"),
+        f"The model that is kept: {picked['words']}" if picked else None,
+        comparison["covers"],
+    ]
+    return [said for said in found if said]
 
 
 def markdown_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -152,6 +171,7 @@ def _embeddings(measured: Mapping[str, Any]) -> list[str]:
 def as_latex(comparison: Mapping[str, Any]) -> str:
     """Two tabulars (booktabs) over all cells: accuracies, differences. Nothing is set bold."""
     lines = [] if comparison["complete"] else [f"% {unfinished(comparison)}."]
+    lines += [f"% {' '.join(said.split())}" for said in _design(comparison)]
     lines += [r"\begin{tabular}{llrrr}", r"\toprule"]
     lines += [r"setting & method & Accuracy@1 & 95\,\% interval & seeds \\"]
     for cell in comparison["cells"]:
@@ -173,6 +193,42 @@ def _latex_differences(comparison: Mapping[str, Any]) -> list[str]:
             lines.append(r"\midrule")
             lines += [latex_row((cell["name"], *difference_row(pair))) for pair in pairs]
     return [*lines, r"\bottomrule", r"\end{tabular}", ""]
+
+
+def accuracies(figures: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Column names and rows: a setting a row, a method a column, in per cent.
+
+    A last row has the means over the settings, where every comparison is complete and has the
+    same methods.
+    """
+    found = [
+        (comparison, cell, {one["method"]: 100 * one["accuracy"] for one in cell["methods"]})
+        for comparison, cell in cells_of(figures)
+    ]
+    methods = list(dict.fromkeys(method for *_, by_method in found for method in by_method))
+    rows = [
+        [
+            name_of(comparison["data"]),
+            cell["name"],
+            f"{cell['images']:,}",
+            *(f"{by_method[m]:.1f}" if m in by_method else "" for m in methods),
+        ]
+        for comparison, cell, by_method in found
+    ]
+    whole = all(comparison["complete"] for comparison in figures)
+    if len(found) > 1 and whole and all(len(by_method) == len(methods) for *_, by_method in found):
+        means = [fmean(by_method[m] for *_, by_method in found) for m in methods]
+        rows.append(["mean", "", "", *(f"{mean:.1f}" for mean in means)])
+    return ["data", "setting", "images", *methods], rows
+
+
+def cells_of(
+    figures: Sequence[Mapping[str, Any]],
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Every cell with the comparison that it is of."""
+    for comparison in figures:
+        for cell in comparison["cells"]:
+            yield comparison, cell
 
 
 def latex_row(words: Sequence[str]) -> str:

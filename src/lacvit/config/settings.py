@@ -35,7 +35,10 @@ class DataSettings(Settings):
         None, ge=1, description="train on K images a class, drawn by the seed; validate on K more"
     )
     validation_fraction: float = Field(
-        0.2, gt=0, lt=1, description="share of the training images that validates, if none is given"
+        0.2,
+        ge=0,
+        lt=1,
+        description="share of the training images that validates, if none is given; 0: none",
     )
     test_fraction: float = Field(
         0.2,

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lacvit.arms import AUTOMATIC, PUBLISHED_ARM, Arm, find_arm
+from lacvit.config.contradictions import contradictions
 from lacvit.config.implied import contradictory_stages
 from lacvit.config.settings import RunSettings
 from lacvit.errors import InputError
@@ -157,7 +158,7 @@ def make_settings(
     except ValidationError as error:
         faults += _out_of_range(error, values)
         settings = RunSettings()
-    faults += _contradictions(settings)
+    faults += contradictions(settings)
     if settings.method == "auto":
         faults += contradictory_stages(settings)
     if faults:
@@ -255,42 +256,6 @@ def _another_loss(name: str, arm: Arm, given: Mapping[str, object]) -> list[str]
         f"{key} is {given[key]!r}, and --method {name} is the method with {arm.overrides[key]!r}; "
         f"leave {key} out, or use --method {PUBLISHED_ARM}, which takes any loss."
     ]
-
-
-def _contradictions(settings: RunSettings) -> list[str]:
-    head, data = settings.head, settings.data
-    faults = []
-    if data.folds in (None, 1):
-        faults += [
-            f"data.{key} says which of the data.folds tests, of which there are none. "
-            f"Set data.folds=5, or leave data.{key} out."
-            for key in ("fold", "fold_repeat")
-            if getattr(data, key) is not None
-        ]
-    if head.solver != "sgd" and head.features == "live":
-        faults.append(
-            f"head.features=live needs head.solver=sgd: {head.solver} reads each image once. "
-            "Set head.solver=sgd, or leave head.features at cached."
-        )
-    if head.solver == "sgd" and head.fit_on == "all":
-        faults.append(
-            "head.fit_on=all needs head.solver=exact: validation chooses its strength first. "
-            "Leave one of them out."
-        )
-    contrasts = {"contrastive": settings.contrastive, "joint": settings.joint}
-    for name, contrast in contrasts.items():
-        if contrast.negative_weighting and contrast.loss != "supcon":
-            faults.append(
-                f"{name}.negative_weighting={contrast.negative_weighting} weights the "
-                f"negatives of supcon, and {name}.loss is {contrast.loss!r}. "
-                f"Set {name}.loss=supcon, or leave the weighting at 0."
-            )
-        if contrast.loss == "simclr" and settings.views.count == 1:
-            faults.append(
-                f"{name}.loss=simclr needs views.count=2 or more: the other views of an image "
-                "are all that it attracts."
-            )
-    return faults
 
 
 def _out_of_range(error: ValidationError, values: Mapping[str, object]) -> list[str]:

@@ -13,11 +13,14 @@ from lacvit.data.records import ImageRecords, some_of
 from lacvit.errors import InputError
 
 Positions = npt.NDArray[np.int64]
+WATCHED = 0.2  # share of the training images that validation shows where every image trains
 
 
 @dataclass(frozen=True)
 class Splits:
     """Three disjoint sets with the same class names; none is empty, but test where it was waived.
+
+    Where validation was waived, some of the training images stand in it, to be watched.
 
     ``notices`` is what the user should know of the data at the start and in the report.
     ``held_out`` are images of classes that are in none of the three; they have names of their own.
@@ -36,6 +39,11 @@ class Splits:
     def items(self) -> tuple[tuple[str, ImageRecords], ...]:
         """``(name, records)`` of each."""
         return ("train", self.train), ("validation", self.validation), ("test", self.test)
+
+    @property
+    def validation_trains(self) -> bool:
+        """Whether validation images train too, so that they say nothing of new ones."""
+        return not set(self.validation.paths).isdisjoint(self.train.paths)
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,9 @@ def make_splits(
     A split that is there is taken as it is. A missing test split is drawn from the train images,
     then a missing validation split from the rest: the given share of each class, at least one.
     What is drawn depends on ``split_seed`` and the images' paths alone, so that adding an image
-    moves no other. A ``test_fraction`` of 0 waives the test split: every image may train.
+    moves no other. A ``test_fraction`` of 0 waives the test split: every image may train. A
+    ``validation_fraction`` of 0 waives the other: `WATCHED` of the training images are looked at
+    in its place.
 
     With ``fold``, that fold of the images tests in place of the share. Folds are disjoint and
     together everything; each has its part of every class, to within one image.
@@ -95,28 +105,31 @@ def make_splits(
     _check_fractions(validation_fraction, test_fraction)
     pool = _pool(by_split)
     validation, test = by_split.get("validation"), by_split.get("test")
+    draws = validation is None and (shots is not None or validation_fraction > 0)
     if test is not None and fold is not None:
         raise InputError(
             "the data has a test split of its own, so data.folds has nothing to divide. "
             "Leave it out."
         )
     if test is None:
-        leave = (shots or 1) + (validation is None)  # of each class, beside its test images
+        leave = (shots or 1) + draws  # of each class, beside its test images
         if fold is not None:
             _check_folds(pool, fold, leave)
             drawn = _folds(pool, fold, split_seed) == fold.number
         else:
-            _check_counts(pool, test_fraction > 0, validation is None, shots)
+            _check_counts(pool, test_fraction > 0, draws, shots)
             drawn = _test_share(pool, test_fraction, leave, split_seed)
         pool, test = pool.select(np.flatnonzero(~drawn)), pool.select(np.flatnonzero(drawn))
     else:
-        _check_counts(pool, False, validation is None, shots)
+        _check_counts(pool, False, draws, shots)
     if shots is not None:
         return _few_shot(pool, validation, test, shots, seed)
     if validation is None:
         rank = _ranks(pool, f"validation {split_seed}")
-        drawn = rank < _share(pool, validation_fraction, leave=1)
-        pool, validation = pool.select(np.flatnonzero(~drawn)), pool.select(np.flatnonzero(drawn))
+        drawn = rank < _share(pool, validation_fraction or WATCHED, leave=1)
+        validation = pool.select(np.flatnonzero(drawn))
+        if validation_fraction > 0:
+            pool = pool.select(np.flatnonzero(~drawn))
     return Splits(pool, validation, test)
 
 
@@ -175,10 +188,10 @@ def _folds(pool: ImageRecords, fold: Fold, split_seed: int) -> Positions:
 
 
 def _check_fractions(validation: float, test: float) -> None:
-    if not 0 < validation < 1:
+    if not 0 <= validation < 1:
         raise InputError(
-            f"the validation fraction is {validation}; it must lie between 0 and 1. "
-            f"Set data.validation_fraction, such as 0.2."
+            f"the validation fraction is {validation}; it must be 0 (every image trains) or lie "
+            f"between 0 and 1. Set data.validation_fraction, such as 0.2."
         )
     if not 0 <= test < 1:
         raise InputError(

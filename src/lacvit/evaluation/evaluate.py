@@ -31,6 +31,7 @@ from lacvit.metrics.calibration import (
     tempered,
 )
 from lacvit.metrics.classification import accuracy, macro_f1, per_class, wilson_interval
+from lacvit.metrics.novelty import novelty_auroc, top_probability
 from lacvit.model import Classifier
 from lacvit.run_folder import RunFolder, read_json
 
@@ -100,6 +101,20 @@ class Evaluation:
         columns = (scores.precision, scores.recall, scores.f1, scores.support)
         rows = zip(self.class_names, *(column.tolist() for column in columns), strict=True)
         return [dict(zip(BY_CLASS, row, strict=True)) for row in rows]
+
+    def novelty_auroc(self, probabilities_M: Sequence[float]) -> float:
+        """How well the largest probability tells these images from images of no known class.
+
+        0 to 1; 0.5 tells nothing (:func:`lacvit.metrics.novelty.novelty_auroc`).
+
+        Args:
+            probabilities_M: that of each image of no known class, as ``Classifier.predict`` has it.
+
+        Raises:
+            InputError: no such image.
+        """
+        known_N = top_probability(self.probabilities_NC)
+        return novelty_auroc(known_N, np.asarray(probabilities_M, dtype=np.float64))
 
     def _calibration(self, temperature: float) -> dict[str, float]:
         probabilities_NC = tempered(self.logits_NC, temperature)

@@ -57,6 +57,7 @@ def centred_cosine(features_ND: Rows) -> tuple[float, NDArray[np.bool_]]:
 def cosine_within_and_between(features_ND: Rows, labels_N: NDArray[Any]) -> tuple[float, float]:
     """Average cosine over pairs of different rows of one class, and of two classes.
 
+    As Cai et al. 2021 ("Isotropy in the contextual embedding space") take them of words.
     By class sums S_c of unit rows: ``sum_c (|S_c|^2 - n_c) / sum_c n_c (n_c - 1)`` and
     ``(|sum_c S_c|^2 - sum_c |S_c|^2) / (N^2 - sum_c n_c^2)``; every pair has one weight. O(N D).
     Bounds: -1 to 1 (within, at least -1 / (n - 1) for equal classes of n). Equal classes collapsed

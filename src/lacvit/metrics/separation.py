@@ -44,8 +44,9 @@ def silhouette(features_ND: Rows, labels_N: NDArray[Any], *, seed: int = 0) -> E
     a is a row's mean distance to the other rows of its class, b the least of its mean distances to
     other classes; both follow exactly from class sums, ``a = (n_c - u . S_c) / (n_c - 1)``,
     ``b = min 1 - u . S_c / n_c``: O(N C D) instead of O(N^2 D). A row alone in its class counts 0,
-    and so does one with a = b = 0. Collapsed separate classes give 1, random labels about 0. Above
-    50,000 rows the mean is over so many of them, drawn by the seed, with their error.
+    and so does one with a = b = 0. Collapsed separate classes give 1, random labels about 0; more
+    classes lower it, since the nearest of many is nearer. Rotation and the rows' lengths do not
+    move it. Above 50,000 rows the mean is over so many, drawn by the seed, with its error.
 
     Raises:
         InputError: fewer than two rows or classes, not one label a row, a zero or non-finite row.

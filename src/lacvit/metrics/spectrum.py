@@ -56,6 +56,7 @@ def rank_me(features_ND: Rows) -> float:
 def participation_ratio(features_ND: Rows, labels_N: NDArray[Any] | None = None) -> float:
     """How many directions carry the variance: ``(tr C)^2 / ||C||_F^2``, C the covariance.
 
+    As Gao et al. 2017 ("A theory of multineuronal dimensionality") count dimensions.
     Bounds: 1 to min(N - 1, D); at most `effective_rank`, for it weighs large variances more (the
     Renyi-2 count of the eigenvalues). k equal directions give k. All rows equal: 0.
     Scale, rotation and offset do not move it. With labels, C is the pooled covariance about the

@@ -31,6 +31,11 @@ class Gallery:
     shown: tuple[Change, ...]
     total: int
 
+    @property
+    def lines(self) -> list[tuple[object, ...]]:
+        """A line an image that is shown, for the CSV."""
+        return [(one.path, one.label, one.wrong, one.share) for one in self.shown]
+
 
 @dataclass(frozen=True)
 class PairView:
@@ -61,6 +66,23 @@ class CellView:
             (m["method"], m["accuracy"], *(m["interval"] or ("", "")), len(m["runs"]), m["seconds"])
             for m in self.figures["methods"]
         ]
+
+    def of_each(self, methods: Sequence[str]) -> list[float | None]:
+        """Each method's accuracy; None of one that has no run here."""
+        found = {m["method"]: float(m["accuracy"]) for m in self.figures["methods"]}
+        return [found.get(method) for method in methods]
+
+    @property
+    def run_rows(self) -> list[tuple[object, ...]]:
+        """A line a run, for the CSV."""
+        return [
+            (
+                run["folder"], run["seed"], run["accuracy"], run["validation_accuracy"],
+                run["seconds"],
+            )
+            for method in self.figures["methods"]
+            for run in method["runs"]
+        ]  # fmt: skip
 
     @property
     def difference_rows(self) -> list[tuple[object, ...]]:

@@ -29,7 +29,6 @@ from lacvit.report.page_data import compact_json, csv_link
 from lacvit.report.pool import Pool, choose
 from lacvit.report.render import render
 from lacvit.report.thumbnails import Thumbnails, from_data
-from lacvit.report.words import METHODS
 from lacvit.run_folder import read_object, write_bytes
 
 GALLERY = 16  # images that a change fixed, and as many that it broke
@@ -75,11 +74,13 @@ def write_comparison_report(
         "name": Path(figures["data"]).name or folder.resolve().name,
         "brief": brief,
         "cells": cells,
+        "overview": [(cell.figures["name"], cell.of_each(figures["methods"])) for cell in cells],
+        "overview_rows": [
+            (cell.figures["name"], *row) for cell in cells for row in cell.accuracy_rows
+        ],
         "over_shots": over_shots(figures["cells"], figures["methods"]),
         "shots_rows": shots_rows(figures["cells"]),
         "looks": [theme.method_look(number) for number in range(len(figures["methods"]))],
-        "names": {name: METHODS.get(name, name) for name in figures["methods"]},
-        "named": _named,
         "classes": list(names),
         "pictures": pictures,
         "csv": csv_link,
@@ -93,11 +94,6 @@ def write_comparison_report(
     text = render("comparison.html.j2", content, scripts=SCRIPTS, library=plotly_script())
     write_bytes(page, text.encode("utf-8", errors="replace"))
     return page
-
-
-def _named(title: str) -> str:
-    """The proper names of the methods that an encoder's title joins; any other title as it is."""
-    return " and ".join(METHODS.get(part, part) for part in title.split(" and "))
 
 
 def _cells(
