@@ -254,6 +254,20 @@ def goals(grid: Grid) -> str:
     return table(lines)
 
 
+def demo() -> str:
+    """What `lacvit demo` shows at its end, and the same methods by one step an epoch."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for line in read("demo.csv"):
+        accuracy = 100 * float(line["test_accuracy"])
+        found.setdefault((line["method"], line["batch"]), []).append(accuracy)
+    lines = [("method", "batch", "mean", "least to most")]
+    for (method, batch), values in found.items():
+        spread = f"{min(values):.1f} to {max(values):.1f}"
+        shown = "-" if method == "linear-probe" else batch
+        lines.append((method, shown, f"{fmean(values):.1f}", spread))
+    return table(lines)
+
+
 def table(lines: Sequence[Sequence[str]]) -> str:
     head, *rest = (f"| {' | '.join(line)} |" for line in lines)
     return "\n".join([head, "|" + "---|" * len(lines[0]), *rest])
@@ -273,6 +287,7 @@ def all_tables() -> dict[str, list[str]]:
             by_number(grid),
             claims(grid),
             ablation(),
+            demo(),
         ],
         "README.md": [accuracies(grid, tuple(SHORT), SHORT)],
     }
