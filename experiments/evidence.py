@@ -77,13 +77,13 @@ def write_pairs(answers: Path, target: Path) -> None:
             lines.append(
                 {"cell": cell, "backbone": backbone, "method": ours, "against": other}
                 | {"seeds": len(seeds), "images": found.images, "difference": found.difference}
-                | {"low": low, "high": high, "seeds_won": found.seeds_won}
-                | {"p": found.p_value, "verdict": found.verdict}
+                | {"low": low, "high": high, "detectable": found.detectable}
+                | {"seeds_won": found.seeds_won, "p": found.p_value, "verdict": found.verdict}
             )
     # Over the whole file, in which two of OURS stand against one another twice.
     pairs = {_pair(line): line["p"] for line in lines}
     corrected = dict(zip(pairs, holm(list(pairs.values())), strict=True))
-    _write([{**line, "p": corrected[_pair(line)]} for line in lines], target)
+    _write([{**line, "p": f"{corrected[_pair(line)]:.3g}"} for line in lines], target)
 
 
 def _pair(line: Mapping[str, Any]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ class Job:
     row: Mapping[str, str]  # the columns that tell it from other rows, such as arm and data set
     seed: int
     settings: Mapping[str, object]
+    group: str = ""  # jobs of a group are of one shard: one takes the encoder that another trained
 
     @property
     def name(self) -> str:
@@ -39,12 +40,53 @@ def backbones(pretrained: Path | None) -> dict[str, str]:
     return specs
 
 
-def run_all(jobs: Sequence[Job], output: Path, shard: str, target: Path) -> None:
-    """Run every job of a shard (``1/2`` is the first of two) that ``target`` has no line of.
+def dealt(jobs: Sequence[Job], shard: str) -> list[Job]:
+    """The jobs of a shard, such as ``1/2``: groups are dealt out in turn, whatever has been run."""
+    number, _, shards = shard.partition("/")
+    groups = list(dict.fromkeys(job.group or job.name for job in jobs))
+    mine = set(groups[int(number) - 1 :: int(shards)])
+    return [job for job in jobs if (job.group or job.name) in mine]
+
+
+def to_run(jobs: Sequence[Job], output: Path, target: Path, plan: Sequence[Job] = ()) -> list[Job]:
+    """Those that ``target`` has no line of, and before each the job whose encoder it takes.
+
+    The latter may have its line from another machine, and no folder here; ``plan`` has it where
+    the jobs are a part of one.
+    """
+    known = {_key(line) for line in read_lines(target)}
+    by_folder = {str(output / job.name): job for job in plan or jobs}
+    found: dict[str, Job] = {}
+    for job in jobs:
+        if _key({**job.row, "seed": str(job.seed)}) in known:
+            continue
+        first = by_folder.get(str(job.settings.get("backbone.spec", "")).removeprefix("run:"))
+        for needed in (first, job):
+            if needed is not None:
+                found.setdefault(needed.name, needed)
+    return list(found.values())
+
+
+def run_all(
+    jobs: Sequence[Job],
+    output: Path,
+    shard: str,
+    target: Path,
+    *,
+    minutes: float | None = None,
+    plan: Sequence[Job] = (),
+) -> None:
+    """Run every job of a shard that ``target`` has no line of.
 
     Finished run folders are left alone too, and unfinished ones gone on with.
 
-    Jobs are dealt out in turn, so that shards of equal number run beside one another.
+    Args:
+        jobs: what is asked for; a shard is a part of it.
+        output: where run folders go.
+        shard: ``1/2`` is the first of two.
+        target: a CSV of earlier runs.
+        minutes: no run is begun after so many; the same command goes on.
+        plan: all jobs, where those asked for may take the encoders of others.
     """
     # Here, so that collecting what has been run imports no torch.
     from lacvit import pipeline
@@ -52,13 +94,12 @@ def run_all(jobs: Sequence[Job], output: Path, shard: str, target: Path) -> None
     from lacvit.shared import Shared
 
     shared = Shared()  # images are decoded once
-    number, _, shards = shard.partition("/")
-    known = {_key(line) for line in read_lines(target)}
-    missing = [job for job in jobs if _key({**job.row, "seed": str(job.seed)}) not in known]
-    for index, job in enumerate(missing):
-        if index % int(shards) != int(number) - 1:
-            continue
+    begun = time.monotonic()
+    for job in to_run(dealt(jobs, shard), output, target, plan):
         started = time.monotonic()
+        if minutes is not None and started - begun > 60 * minutes:
+            print("Time is up: the same command goes on.", flush=True)
+            return
         settings = make_settings(recipe={**job.settings, "seed": job.seed})
         request = pipeline.Request(output=output / job.name, report=False)
         result = pipeline.train(settings, request, shared=shared)

@@ -12,9 +12,10 @@ from compared_runs import judged, made_up, planned, write_run
 from lacvit.cli.compare import compare as compare_command
 from lacvit.comparison.answers import read_answers
 from lacvit.comparison.judge import judge, shortfalls
-from lacvit.comparison.plan import Request, plan_runs
-from lacvit.comparison.tables import as_csv, as_latex, as_markdown, latex_row, markdown_table
-from lacvit.comparison.words import answer, pair_words, points
+from lacvit.comparison.latex import as_latex, latex_row
+from lacvit.comparison.plan import Cell, PlannedRun, Request, plan_runs
+from lacvit.comparison.tables import as_csv, as_markdown, markdown_table
+from lacvit.comparison.words import VERDICTS, answer, pair_words, points, standing
 from lacvit.errors import InputError
 from lacvit.metrics.significance import paired_difference
 
@@ -46,6 +47,55 @@ def test_the_answer_names_the_leader_and_what_lacvit_loses_to(tmp_path: Path) ->
     worse = next(p for p in figures["cells"][0]["pairs"] if p["against"] == "cross-entropy")
     assert worse["words"].startswith("lacvit is -")
     assert ": worse. Use cross-entropy here. The smallest difference" in worse["words"]
+
+
+def test_what_does_not_survive_the_correction_is_said_so_everywhere(tmp_path: Path) -> None:
+    answers = made_up({"linear-probe": 0.58, "cross-entropy": 0.585, "lacvit": 0.6}, images=1500)
+    found = judged(tmp_path, answers)
+    for pair in found["cells"][0]["pairs"]:
+        kind = standing(pair["verdict"], pair["p_holm"])
+        assert pair["standing"] == VERDICTS[kind]
+    (pair,) = [p for p in found["cells"][0]["pairs"] if p["against"] == "linear-probe"]
+    pair |= {"verdict": "better", "p_holm": 0.2, "standing": VERDICTS["ahead"]}
+    assert "better, but not among all pairs" in as_latex(found)
+    assert "worse, but not among all pairs" in as_csv(found)
+
+
+def test_several_settings_have_one_sentence(tmp_path: Path) -> None:
+    runs = []
+    for shots, shares in ((2, (0.5, 0.7)), (5, (0.6, 0.6)), (9, (0.7, 0.5))):
+        answers = made_up(dict(zip(("linear-probe", "lacvit"), shares, strict=True)))
+        for method, correct_sn in answers.items():
+            for seed, correct in enumerate(correct_sn):
+                place = tmp_path / "runs" / f"{method}-{shots}-s{seed}"
+                write_run(place, correct)
+                run = PlannedRun(Cell("pico", shots), method, seed, None, place)
+                runs.append((run, read_answers(run)))
+    request = Request(tmp_path, ("linear-probe", "lacvit"), shots=(2, 5, 9), seeds=3)
+    figures = judge(request, runs, "photos")
+    assert figures["overall"].startswith("Of 3 settings the highest accuracy has l")
+    assert "lacvit against linear-probe: worse in 1, " in figures["overall"]
+    assert figures["overall"].endswith("better in 1.")
+    assert figures["answer"].startswith(figures["overall"])
+    assert judged(tmp_path / "one", made_up({"linear-probe": 0.5, "lacvit": 0.6}))["overall"] == ""
+
+
+def test_what_was_measured_stands_in_every_table(tmp_path: Path) -> None:
+    figures = judged(tmp_path, made_up({"linear-probe": 0.5, "lacvit": 0.6}))
+    figures["cells"][0]["embeddings"] = {
+        "geometry": {"IsoScore": {"untouched": 0.25, "lacvit": None}},
+        "quality": {"R@1": {"untouched": 0.5, "lacvit": 0.625}},
+        "verdicts": {"lacvit": "So."},
+    }
+    figures["cells"][0]["held_out"] = {
+        "class_names": ["wasp"], "images": 12, "measures": {"AUROC": {"lacvit": 0.75}},
+    }  # fmt: skip
+    text, tex = as_markdown(figures), as_latex(figures)
+    for row in (("IsoScore", "0.250", ""), ("R@1", "0.500", "0.625"), ("AUROC", "0.750")):
+        assert f"| {' | '.join(row)} |" in text
+        assert latex_row(row) in tex
+    assert "Classes never trained on (wasp; 12 images)" in text
+    assert tex.count(r"\begin{tabular}") == tex.count(r"\bottomrule") == 4
 
 
 def test_a_draw_is_called_one(tmp_path: Path) -> None:

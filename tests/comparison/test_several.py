@@ -1,6 +1,7 @@
 """Comparisons on several data sets, and the table of them."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from lacvit import pipeline
 from lacvit.comparison import Request, compare, compare_several, given_for_each, requests_of
 from lacvit.comparison.several import accuracies, as_csv, as_latex, as_markdown
 from lacvit.errors import InputError, RunStopped
+from lacvit.run_folder import read_json
 
 GIVEN = {"contrastive.epochs": 1, "precision": "fp32", "workers": 1}
 
@@ -74,6 +76,9 @@ def test_the_table_as_markdown_latex_and_csv() -> None:
     assert "Unfinished" not in text
     assert "| birds_1 | pico | lacvit | linear-probe | +2.0 | +1.0 to +3.0 | 1.5 |" in text
     assert r"birds\_1 & pico & 1,000 & 50.0 & 52.0 \\" in as_latex(FIGURES)
+    assert r"birds\_1 & pico & lacvit & linear-probe & +2.0 & +1.0 to +3.0 & 1.5 &" in as_latex(
+        FIGURES
+    )
     lines = list(csv.DictReader(as_csv(FIGURES).splitlines()))
     assert [(line["data"], line["method"], line["accuracy"]) for line in lines] == [
         ("sets/birds_1", "linear-probe", "0.5"), ("sets/birds_1", "lacvit", "0.52"),
@@ -122,6 +127,8 @@ def test_several_sets_are_run_each_in_its_own_folder_and_none_twice(
     assert [comparison.folder.name for comparison in comparisons] == ["one", "two"]
     assert "Unfinished" not in table.read_text()
     assert "| mean | " in table.read_text()
+    kept = json.loads((request.output / "one+two.json").read_text())
+    assert kept == [read_json(one.folder / "comparison.json") for one in comparisons]
     assert len(begun) == 3
     compare_several(GIVEN, request, sets[::-1])
     assert "| mean | " in (request.output / "two+one.md").read_text()

@@ -236,6 +236,18 @@ def test_mcnemar_is_statsmodels(only_a, only_b):
     assert mcnemar(b, a) == pytest.approx(expected)
 
 
+def test_p_is_told_beyond_the_number_of_draws():
+    """Else Holm over the pairs of a large report would leave nothing settled, whatever it is."""
+    a, b = answers(np.random.default_rng(11), seeds=1, images=10_000, gain=0.1)
+    found = paired_difference(a, b, resamples=1_000)
+    difference = (a.astype(float) - b).mean(axis=0)
+    z = difference.mean() / (difference.std() / np.sqrt(10_000))
+    assert np.log(found.p_value) == pytest.approx(np.log(2 * stats.norm.sf(z)), rel=0.1)
+    assert holm([found.p_value], of=993)[0] < 0.05 < 993 * 2 / 1_001
+    few = paired_difference(a[:, :40], b[:, :40], resamples=1_000)
+    assert few.p_value >= 2 / 1_001, "where draws lie on both sides of 0 they are counted"
+
+
 @pytest.mark.parametrize("p_values", [[0.01, 0.04, 0.03, 0.5], [0.2], [0.05, 0.05, 0.9, 1.0], []])
 def test_holm_is_statsmodels(p_values):
     expected = multipletests(p_values, method="holm")[1] if p_values else []

@@ -44,6 +44,9 @@ def write_large_comparison(folder: Path) -> Path:
         "verdict": "better",
         "words": "lacvit is better.",
         "p_holm": 0.001,
+        "p_value": 0.001,
+        "detectable": 0.02,
+        "mcnemar": [0.001],
     }
     pair |= {"seeds_won": 1.0}
     cell = {"name": "pico", "backbone": "pico", "shots": None, "images": IMAGES, "seeds": [0]}

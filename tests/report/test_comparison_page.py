@@ -15,6 +15,7 @@ from lacvit.arms import ARMS
 from lacvit.comparison.answers import read_answers
 from lacvit.comparison.judge import judge
 from lacvit.comparison.plan import Cell, PlannedRun, Request
+from lacvit.comparison.words import VERDICTS
 from lacvit.errors import InputError
 from lacvit.report import write_comparison_report
 from lacvit.report.compared import Answers, changes, class_gains
@@ -80,6 +81,12 @@ def test_the_page_says_the_answer_and_shows_what_changed(folder: Path) -> None:
     assert saved[0] == ["image", "label", "said instead", "share"]
     assert [row[3] for row in saved[1:]] == ["1.0"] * 16, "those that are shown, the clearest"
     assert len(csv_of(page, "only-cross-entropy-not-lacvit-0")) > 1
+    differences = csv_of(page, "differences-0")
+    assert differences[0][-4:] == ["smallest found", "p", "p (Holm)", "verdict"]
+    assert differences[1][-1] in VERDICTS.values()
+    intervals = page.split("The intervals one by one")[1].split("</table>")[0]
+    assert "McNemar" in intervals
+    assert re.search(r"<td>(<?&lt;)?[0-9.]+, (&lt;)?[0-9.]+, (&lt;)?[0-9.]+</td></tr>", intervals)
     assert len(csv_of(page, "runs-0")) == 1 + 3 * len(SHARES)
     own = page.replace(plotly_script(), "").replace("http://www.w3.org", "")
     assert "http://" not in own, "nothing is fetched"

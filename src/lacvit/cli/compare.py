@@ -241,7 +241,7 @@ def _run(
         tell(comparison, request, quiet=quiet)
     if len(comparisons) > 1:
         show_all([comparison.figures for comparison in comparisons])
-        print(f"\nTable: {table_of(request, sets, 'md')}, .tex and .csv")
+        print(f"\nTable: {table_of(request, sets, 'md')}, .tex, .csv and .json")
     if fail_below is None:
         return
     short = [

@@ -13,11 +13,12 @@ from lacvit.comparison import budget, identity, keep, trial_runs
 from lacvit.comparison.answers import RunAnswers, read_answers
 from lacvit.comparison.begin import AUTO, Work, begin
 from lacvit.comparison.judge import judge
+from lacvit.comparison.latex import as_latex
 from lacvit.comparison.outlook import describe, remaining_seconds
 from lacvit.comparison.plan import Changes, PlannedRun, Request, plan_runs
 from lacvit.comparison.shared_stages import drop_checkpoints, trained_before
 from lacvit.comparison.state import failed_runs, has_ended, record_failure
-from lacvit.comparison.tables import as_csv, as_latex, as_markdown
+from lacvit.comparison.tables import as_csv, as_markdown
 from lacvit.errors import Diverged, InputError, LacvitError, RunStopped
 from lacvit.forecast import in_words
 from lacvit.lock import locked

@@ -17,7 +17,7 @@ from lacvit.arms import PUBLISHED_ARM
 from lacvit.comparison.answers import RunAnswers, correct_by_seed
 from lacvit.comparison.folds import compare_repeats, put_together, repeats_interval
 from lacvit.comparison.plan import Cell, PlannedRun, Request
-from lacvit.comparison.words import Found, answer, pair_words
+from lacvit.comparison.words import VERDICTS, Found, answer, over_cells, pair_words, standing
 from lacvit.metrics.classification import wilson_interval
 from lacvit.metrics.significance import (
     PairedDifference,
@@ -81,7 +81,8 @@ def judge(
         "pairs_looked_at": looked_at,
         "complete": not missing,
         "missing": missing,
-        "answer": " ".join(cell["answer"] for cell in cells),
+        "overall": over_cells(cells),  # a sentence over several, empty of one
+        "answer": " ".join(filter(None, [over_cells(cells), *(cell["answer"] for cell in cells)])),
         "cells": cells,
     }
 
@@ -159,6 +160,7 @@ def _cell(
             **asdict(difference),
             "verdict": difference.verdict,
             "p_holm": p_holm,
+            "standing": VERDICTS[standing(difference.verdict, p_holm)],
             "words": pair_words(one, other, difference, p_holm, request.folds),
         }
         for (one, other), (difference, p_holm) in found.items()

@@ -12,20 +12,20 @@ from typing import Any
 from lacvit.comparison.begin import Work, begin
 from lacvit.comparison.compare import Comparison, carry_out, plan_lines
 from lacvit.comparison.identity import FIGURES, earlier_figures
+from lacvit.comparison.latex import latex_row
 from lacvit.comparison.plan import Request
 from lacvit.comparison.tables import (
     DIFFERENCES,
     accuracies,
     cells_of,
     difference_row,
-    latex_row,
     markdown_table,
     unfinished,
 )
 from lacvit.data.named_sets import names_a_set
 from lacvit.errors import InputError
 from lacvit.naming import name_of
-from lacvit.run_folder import write_text
+from lacvit.run_folder import write_json, write_text
 from lacvit.training.logs import Progress, Silence
 
 COLUMNS = (
@@ -74,6 +74,7 @@ def compare_several(
         write_text(table_of(request, data, "md"), as_markdown(so_far))
         write_text(table_of(request, data, "tex"), as_latex(so_far))
         write_text(table_of(request, data, "csv"), as_csv(so_far))
+        write_json(table_of(request, data, "json"), so_far)
     return tuple(ended)
 
 
@@ -142,16 +143,21 @@ def as_markdown(figures: Sequence[Mapping[str, Any]]) -> str:
     lines += markdown_table(*accuracies(figures))
     lines += ["Accuracy@1 in per cent, mean of the seeds, on test images or out of folds, as each"]
     lines += ["set's own report says. A mean over settings says nothing of other data sets.", ""]
-    differences = [
+    differences = _differences(figures)
+    if differences:
+        lines += markdown_table(("data", "setting", *DIFFERENCES), differences)
+        lines += ["p (Holm) is p corrected for all pairs of methods of that data set.", ""]
+    return "\n".join(lines)
+
+
+def _differences(figures: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """A line a pair of the reference, for every setting of every set."""
+    return [
         (name_of(comparison["data"]), cell["name"], *difference_row(pair))
         for comparison, cell in cells_of(figures)
         for pair in cell["pairs"]
         if pair["method"] == cell["reference"]
     ]
-    if differences:
-        lines += markdown_table(("data", "setting", *DIFFERENCES), differences)
-        lines += ["p (Holm) is p corrected for all pairs of methods of that data set.", ""]
-    return "\n".join(lines)
 
 
 def _reserve(comparison: Mapping[str, Any]) -> str:
@@ -163,7 +169,7 @@ def _reserve(comparison: Mapping[str, Any]) -> str:
 
 
 def as_latex(figures: Sequence[Mapping[str, Any]]) -> str:
-    """The accuracies as one tabular (booktabs). Nothing is set bold."""
+    """The accuracies as one tabular (booktabs), and the differences. Nothing is set bold."""
     names, rows = accuracies(figures)
     lines = [
         f"% {name_of(comparison['data'])}: {said}"
@@ -172,4 +178,10 @@ def as_latex(figures: Sequence[Mapping[str, Any]]) -> str:
     ]
     lines += [rf"\begin{{tabular}}{{ll{'r' * (len(names) - 2)}}}", r"\toprule"]
     lines += [latex_row(names), r"\midrule", *map(latex_row, rows)]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    lines += [r"\bottomrule", r"\end{tabular}", ""]
+    if differences := _differences(figures):
+        lines += ["% Holm's p is over all pairs of methods of that data set."]
+        lines += [r"\begin{tabular}{llllrrrrrl}", r"\toprule"]
+        lines += [latex_row(("data", "setting", *DIFFERENCES)), r"\midrule"]
+        lines += [*map(latex_row, differences), r"\bottomrule", r"\end{tabular}", ""]
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""A comparison's figures as CSV, Markdown and LaTeX."""
+"""A comparison's figures as CSV and Markdown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from lacvit.comparison.words import VERDICTS, points, standing
 from lacvit.naming import name_of
-from lacvit.report.words import decimals
+from lacvit.report.words import chance, decimals
 
 COLUMNS = (
     "backbone", "shots", "method", "seed", "fold", "accuracy", "validation_accuracy", "seconds",
@@ -52,7 +52,8 @@ def as_csv(comparison: Mapping[str, Any]) -> str:
     return buffer.getvalue()
 
 
-def _pairs(comparison: Mapping[str, Any]) -> str:
+def pairs_told(comparison: Mapping[str, Any]) -> str:
+    """Over how many pairs Holm corrects."""
     number = comparison["pairs_looked_at"]
     return "1 pair" if number == 1 else f"{number} pairs"
 
@@ -94,7 +95,7 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
         lines += [f"## {cell['name']}", "", _tested(comparison, cell), ""]
         once = "repeats" if comparison["design"] == "folds" else "seeds"
         lines += markdown_table(
-            ("method", "Accuracy@1", "95 % interval", "least to most", once), _rows(cell)
+            ("method", "Accuracy@1", "95 % interval", "least to most", once), accuracy_rows(cell)
         )
         if pairs := cell["pairs"]:
             lines += markdown_table(
@@ -105,19 +106,21 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
             lines += _mcnemar(comparison, cell)
         if measured := cell.get("embeddings"):
             lines += _embeddings(measured)
+        if held_out := cell.get("held_out"):
+            lines += _held_out(held_out)
     if any(cell["pairs"] for cell in comparison["cells"]):
         lines += [
-            f"p (Holm) is p corrected for all that could have been told, {_pairs(comparison)} of "
-            f"methods, so that it grows with every method; where it is above 0.05, better and "
+            f"p (Holm) is p corrected for all that could have been told, {pairs_told(comparison)} "
+            f"of methods, so that it grows with every method; where it is above 0.05, better and "
             f"worse are said of the pair alone.",
             "",
         ]
-    for said in _design(comparison):
+    for said in how_made(comparison):
         lines += [said, ""]
     return "\n".join(lines)
 
 
-def _design(comparison: Mapping[str, Any]) -> list[str]:
+def how_made(comparison: Mapping[str, Any]) -> list[str]:
     """How the comparison was made, a sentence or more each."""
     told = [comparison.get(key) for key in ("auto", "budget", "trials", "picked")]
     auto, budget, trials, picked = (one or {} for one in told)
@@ -148,51 +151,44 @@ def _mcnemar(comparison: Mapping[str, Any], cell: Mapping[str, Any]) -> list[str
     lines = [f"McNemar's exact p of each {unit}, about {about} only and not about the methods:", ""]
     for pair in cell["pairs"]:
         found = zip(cell["seeds"], pair["mcnemar"], strict=True)
-        said = ", ".join(f"{unit} {seed}: {_p(p)}" for seed, p in found)
+        said = ", ".join(f"{unit} {seed}: {chance(p)}" for seed, p in found)
         lines.append(f"- {pair['method']} and {pair['against']}: {said}")
     return [*lines, ""]
 
 
 def _embeddings(measured: Mapping[str, Any]) -> list[str]:
     """Geometry and quality of each encoder, and the verdict on isotropy, as the page has them."""
-    rows = [row for group in ("geometry", "quality") for row in measured.get(group, {}).items()]
-    columns = list(dict.fromkeys(name for _, values in rows for name in values))
     lines = ["Embeddings of the test images, means of the runs:", ""]
-    lines += markdown_table(
-        ("measure", *columns),
-        (
-            (measure, *("" if values[name] is None else decimals(values[name]) for name in columns))
-            for measure, values in rows
-        ),
-    )
+    lines += markdown_table(*measures(of_embeddings(measured)))
     return [*lines, *(f"- {who}: {said}" for who, said in measured["verdicts"].items()), ""]
 
 
-def as_latex(comparison: Mapping[str, Any]) -> str:
-    """Two tabulars (booktabs) over all cells: accuracies, differences. Nothing is set bold."""
-    lines = [] if comparison["complete"] else [f"% {unfinished(comparison)}."]
-    lines += [f"% {' '.join(said.split())}" for said in _design(comparison)]
-    lines += [r"\begin{tabular}{llrrr}", r"\toprule"]
-    lines += [r"setting & method & Accuracy@1 & 95\,\% interval & seeds \\"]
-    for cell in comparison["cells"]:
-        lines.append(r"\midrule")
-        for method, accuracy, interval, _, seeds in _rows(cell):
-            words = (cell["name"], method, accuracy, interval.replace(" to ", "--"), seeds)
-            lines.append(latex_row(words))
-    lines += [r"\bottomrule", r"\end{tabular}", ""]
-    if any(cell["pairs"] for cell in comparison["cells"]):
-        lines += _latex_differences(comparison)
-    return "\n".join(lines)
+def _held_out(found: Mapping[str, Any]) -> list[str]:
+    """What each method's encoder makes of classes that it was never trained on."""
+    names = ", ".join(found["class_names"])
+    lines = [f"Classes never trained on ({names}; {found['images']:,} images), means of the runs:"]
+    return [*lines, "", *markdown_table(*measures(found["measures"]))]
 
 
-def _latex_differences(comparison: Mapping[str, Any]) -> list[str]:
-    lines = [f"% Holm's p is over {_pairs(comparison)} of methods."]
-    lines += [r"\begin{tabular}{lllrrrrrl}", r"\toprule", latex_row(("setting", *DIFFERENCES))]
-    for cell in comparison["cells"]:
-        if pairs := cell["pairs"]:
-            lines.append(r"\midrule")
-            lines += [latex_row((cell["name"], *difference_row(pair))) for pair in pairs]
-    return [*lines, r"\bottomrule", r"\end{tabular}", ""]
+def of_embeddings(measured: Mapping[str, Any]) -> dict[str, Mapping[str, float | None]]:
+    """Geometry, then quality, by measure."""
+    return {**measured.get("geometry", {}), **measured.get("quality", {})}
+
+
+def measures(
+    found: Mapping[str, Mapping[str, float | None]],
+) -> tuple[list[str], list[list[str]]]:
+    """Column names and rows: a measure a row, an encoder or method a column."""
+    columns = list(dict.fromkeys(name for values in found.values() for name in values))
+
+    def said(value: float | None) -> str:
+        return "" if value is None else decimals(value)
+
+    rows = [
+        [measure, *(said(values.get(name)) for name in columns)]
+        for measure, values in found.items()
+    ]
+    return ["measure", *columns], rows
 
 
 def accuracies(figures: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
@@ -231,11 +227,6 @@ def cells_of(
             yield comparison, cell
 
 
-def latex_row(words: Sequence[str]) -> str:
-    """A line of a tabular."""
-    return " & ".join(_escaped(word) for word in words) + r" \\"
-
-
 def unfinished(comparison: Mapping[str, Any]) -> str:
     """How many runs are missing, and how many of them diverged."""
     missing = len(comparison["missing"])
@@ -253,14 +244,10 @@ def difference_row(pair: Mapping[str, Any]) -> tuple[str, ...]:
         points(pair["difference"]),
         f"{points(low)} to {points(high)}",
         f"{100 * pair['detectable']:.1f}",
-        _p(pair["p_value"]),
-        _p(pair["p_holm"]),
+        chance(pair["p_value"]),
+        chance(pair["p_holm"]),
         VERDICTS[standing(pair["verdict"], pair["p_holm"])],
     )
-
-
-def _p(p: float) -> str:
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _tested(comparison: Mapping[str, Any], cell: Mapping[str, Any]) -> str:
@@ -269,7 +256,7 @@ def _tested(comparison: Mapping[str, Any], cell: Mapping[str, Any]) -> str:
     return f"{cell['images']:,} test images."
 
 
-def _rows(cell: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
+def accuracy_rows(cell: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
     for method in cell["methods"]:
         interval = method["interval"]
         yield (
@@ -279,19 +266,3 @@ def _rows(cell: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
             f"{100 * method['least']:.1f} to {100 * method['most']:.1f}",
             str(len(cell["seeds"]) or len({run["seed"] for run in method["runs"]})),
         )
-
-
-LATEX = str.maketrans(
-    {
-        **{sign: f"\\{sign}" for sign in "&%_#${}"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": "$<$",
-        ">": "$>$",
-    }
-)
-
-
-def _escaped(text: str) -> str:
-    return text.translate(LATEX)

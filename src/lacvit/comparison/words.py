@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lacvit.metrics.significance import PairedDifference
 
@@ -153,3 +155,28 @@ def _relations(method: str, found: Mapping[tuple[str, str], Found], *, figures: 
     return [
         form.format(" and ".join(named[kind])) for kind, form in RELATIONS.items() if kind in named
     ]
+
+
+def over_cells(cells: Sequence[Mapping[str, Any]]) -> str:
+    """One sentence over several settings: who leads where, and how the reference stands.
+
+    Args:
+        cells: those of ``comparison.json``; those in which nothing has ended say nothing.
+    """
+    told = [cell for cell in cells if cell["leader"] is not None]
+    led = Counter(cell["leader"] for cell in told)
+    if len(told) < 2:
+        return ""
+    said = ", ".join(f"{name} in {count}" for name, count in led.most_common())
+    stands: dict[str, Counter[str]] = {}
+    for cell in told:
+        for pair in cell["pairs"]:
+            if pair["method"] == cell["reference"]:
+                kind = standing(pair["verdict"], pair["p_holm"])
+                stands.setdefault(pair["against"], Counter())[kind] += 1
+    ours = told[0]["reference"]
+    against = "; ".join(
+        f"against {other}: " + ", ".join(f"{VERDICTS[k]} in {n[k]}" for k in RELATIONS if n[k])
+        for other, n in stands.items()
+    )
+    return f"Of {len(told)} settings the highest accuracy has {said}. {ours} {against}."

@@ -74,9 +74,18 @@ def negated(ends: Range) -> Range:
 
 
 def draws_p(draws: Floats) -> float:
-    """Two-sided: twice the share of the draws on the rarer side of 0, the estimate counted in."""
-    rarer = min((draws <= 0).sum(), (draws >= 0).sum())
-    return float(min(1.0, 2 * (rarer + 1) / (len(draws) + 1)))
+    """Two-sided: twice the share of the draws on the rarer side of 0, the estimate counted in.
+
+    Where none is there, the tail of a normal with the draws' mean and spread, if that is less: so
+    many draws alone could not tell a p below 2 / (B + 1), which Holm over hundreds of pairs would
+    raise above any level whatever the data say.
+    """
+    rarer = int(min((draws <= 0).sum(), (draws >= 0).sum()))
+    counted = min(1.0, 2 * (rarer + 1) / (len(draws) + 1))
+    spread = float(draws.std())
+    if rarer or spread == 0:
+        return counted
+    return min(counted, float(2 * stats.norm.sf(abs(float(draws.mean())) / spread)))
 
 
 def t_error(sample: Floats, overlap: float) -> float:

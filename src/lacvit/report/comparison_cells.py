@@ -22,6 +22,7 @@ from lacvit.report.comparison_plots import (
     rows_frame,
 )
 from lacvit.report.panels import svg_of
+from lacvit.report.words import standing_of
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,12 @@ class CellView:
     def difference_rows(self) -> list[tuple[object, ...]]:
         """A line a pair, for the CSV."""
         return [
-            (p["method"], p["against"], p["difference"], *p["interval"], p["verdict"])
+            (
+                p["method"], p["against"], p["difference"], *p["interval"], p["detectable"],
+                p["p_value"], p["p_holm"], standing_of(p),
+            )
             for p in self.figures["pairs"]
-        ]
+        ]  # fmt: skip
 
     @property
     def charts(self) -> list[Chart]:

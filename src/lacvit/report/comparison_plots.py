@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lacvit.report.frames import Frame
 from lacvit.report.theme import class_colour, class_marker, light, method_dash
-from lacvit.report.words import display_width, points, shortened
+from lacvit.report.words import display_width, points, shortened, standing_of
 
 ROW = 0.34  # inches
 NAME_LETTERS = 24
@@ -52,7 +52,7 @@ def draw_differences(axes: Axes, pairs: Sequence[Mapping[str, Any]], margin: flo
     axes.axvline(0, color=light("muted"), linewidth=1)
     for row, pair in enumerate(reversed(pairs)):
         low, high = (100 * end for end in pair["interval"])
-        colour = light({"better": "right", "worse": "wrong"}.get(pair["verdict"], "muted"))
+        colour = light({"better": "right", "worse": "wrong"}.get(standing_of(pair), "muted"))
         axes.plot([low, high], [row, row], color=colour, linewidth=2, solid_capstyle="round")
         axes.plot(100 * pair["difference"], row, "o", color=colour, markersize=6)
         axes.annotate(

@@ -41,6 +41,7 @@ def render(
         "whole": words.whole,
         "number": words.figures,
         "decimals": words.decimals,
+        "chance": words.chance,
         "duration": words.duration,
         "clean": words.clean,
         "shortened": words.shortened,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 from lacvit.metrics.verdict import TRAINED_BY
 
@@ -66,6 +68,16 @@ def decimals(value: float) -> str:
     text = f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
     text = "0.000" if float(text.replace(",", "")) == 0 else text
     return text.replace("-", MINUS)
+
+
+def chance(p: float) -> str:
+    """A p-value: 0.0421 -> 0.042, and <0.001 where three decimals would be none."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def standing_of(pair: Mapping[str, Any]) -> str:
+    """The verdict of two methods among all pairs of the report; in an older file, of the pair."""
+    return str(pair.get("standing", pair["verdict"]))
 
 
 def duration(seconds: float) -> str:
