@@ -84,7 +84,9 @@ def measure(rows: int, dim: int, found: list[Row]) -> None:
     for name, call in calls.items():
         memory = Memory("cpu")
         found.append(Row(f"geometry, {name} set, {size}", "s", seconds(call)))
-        found.append(Row(f"memory beyond both embeddings, {name} set", "MB", memory.grown()))
+        found.append(
+            Row(f"memory beyond both embeddings, {name} set, {size}", "MB", memory.grown())
+        )
     alone: dict[str, Callable[[], object]] = {
         "mean_cosine": lambda: mean_cosine(features),
         "mean_cosine, centred": lambda: mean_cosine(features, centre=True),

@@ -1,4 +1,4 @@
-"""How much more memory a piece of work holds than there was before it."""
+"""How much more memory a piece of work holds than there was before it: on CUDA, or on Linux."""
 
 from __future__ import annotations
 

@@ -34,6 +34,7 @@ from lacvit.regime import ARMS
 RESULT = Path(__file__).parent / "results" / "regimes.csv"
 SEEDS = (100, 101, 102)  # never used by a table
 ASKED = ("cifar10 at 10", "cifar10 at 50", "cifar100 at 10")
+PAIRS = 30  # of the rule, however many have run
 BASE = "as it is"  # temperature 0.1, crops of 0.35 to 1, colour jitter 0.3
 COLOUR = ("brightness", "contrast", "saturation")
 FACTORS: dict[str, dict[str, object]] = {
@@ -80,7 +81,7 @@ def answer(lines: Sequence[Line]) -> str:
                 pair = [np.array([of[seed] for seed in seeds]) for of in (by_seed, base)]
                 p = float(stats.ttest_rel(*pair).pvalue)
                 changed.append((cell, backbone, factor, *(float(x.mean()) for x in pair), p))
-    corrected = holm([row[-1] for row in changed])
+    corrected = holm([row[-1] for row in changed], of=PAIRS)
     rows = [("cell", "backbone", "changed", "held out", "as it is", "points", "p", "p (Holm)")]
     for (cell, backbone, factor, value, base, p), p_holm in zip(changed, corrected, strict=True):
         figures = (f"{value:.1f}", f"{base:.1f}", f"{value - base:+.1f}", f"{p:.2f}")

@@ -297,17 +297,6 @@ def test_live_features_need_the_sgd_solver() -> None:
     assert text.startswith("head.features=live needs head.solver=sgd")
 
 
-def test_nothing_chooses_where_every_image_trains() -> None:
-    every = {"data.validation_fraction": 0}
-    said = "data.validation_fraction=0 trains on every image, so that none can choose the "
-    assert refusal(recipe=every).startswith(f"{said}head's strength. Set it, such as head.strengt")
-    assert refusal(recipe={**every, "head.solver": "knn"}).startswith(f"{said}number of neighbours")
-    one = {**every, "head.strengths": [0.1]}
-    assert "head.fit_on=all has nothing to add" in refusal(recipe={**one, "head.fit_on": "all"})
-    make_settings(recipe=one)
-    make_settings(recipe={**every, "data.shots": 5})  # which come with images that validate
-
-
 def test_a_head_by_sgd_has_no_strength_to_fit_again_with() -> None:
     text = refusal(recipe={"head.solver": "sgd", "head.fit_on": "all"})
     assert text.startswith("head.fit_on=all needs head.solver=exact")

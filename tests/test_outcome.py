@@ -12,11 +12,13 @@ from lacvit import pipeline
 from lacvit.arms import find_arm
 from lacvit.config import make_settings
 from lacvit.data.readers import read_data
+from lacvit.errors import InputError
 from lacvit.evaluated import FEATURES
 from lacvit.evaluation.evaluate import evaluate_records
 from lacvit.metrics.calibration import chosen_temperature
 from lacvit.model import load
 from lacvit.run_folder import RunFolder, read_json
+from lacvit.training.logs import Silence
 
 
 def run(data: Path, output: Path, fit_on: str) -> RunFolder:
@@ -126,6 +128,41 @@ def test_a_run_that_trains_on_every_image_says_so(tmp_path: Path, tested: float)
     assert result.measured_on == ("training" if tested == 0 else "test")
     assert load(folder.path).temperature == 1, "none is left to fit it on"
     assert folder.resolved_settings()["head"]["fit_on"] == "train", "there is nothing to add"
+    metrics = read_json(folder.evaluation / "metrics.json")
+    assert set(metrics) == ({"training"} if tested == 0 else {"test", "training"})
     card = (folder.model / "README.md").read_text(encoding="utf-8")
     assert ("none was left to measure it on" in card) == (tested == 0)
-    assert "Validation images train too" in folder.report.read_text(encoding="utf-8")
+    page = folder.report.read_text(encoding="utf-8")
+    assert "Validation images train too" in page
+    assert ("training images named rightly" in page) == (tested == 0)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, "the head's strength. Set it, such as"),
+        ({"method": "cross-entropy"}, "the head's strength. Set it, such as"),
+        ({"head.solver": "knn"}, "the number of neighbours"),
+        ({"head.fit_on": "all", "head.strengths": [0.1]}, "head.fit_on=all has nothing to add"),
+        ({"method": "cross-entropy-paper"}, None),
+        ({"head.solver": "sgd"}, None),
+        ({"data.shots": 2}, None),
+    ],
+)
+def test_nothing_is_chosen_by_images_that_train(
+    tmp_path: Path, more: dict[str, object], said: str | None
+) -> None:
+    data = write_digit_folder(tmp_path / "digits", classes=2, per_class=10)
+    settings = {
+        "data.path": str(data), "data.validation_fraction": 0.0, "backbone.spec": "pico",
+        "precision": "fp32", "method": "lacvit", **more,
+    }  # fmt: skip
+    asked = pipeline.Request(tmp_path / "run")
+    if said is None:
+        assert pipeline.plan(make_settings(recipe=settings), asked, Silence())
+        return
+    every = "data.validation_fraction=0 trains on every image, so that none can choose"
+    with pytest.raises(InputError, match=every) as refused:
+        pipeline.train(make_settings(recipe=settings), asked)
+    assert said in str(refused.value)
+    assert not (tmp_path / "run").exists()

@@ -41,9 +41,9 @@ class TrainResult:
     """What a run came to."""
 
     run_folder: Path
-    accuracy: float  # Accuracy@1 on the test split, 0 to 1
-    interval: tuple[float, float]  # its 95 % Wilson interval
-    images: int  # in the test split
+    accuracy: float  # Accuracy@1 on the images that `measured_on` names, 0 to 1
+    interval: tuple[float, float]  # its 95 % Wilson interval; of training images it means nothing
+    images: int  # that were measured
     notices: tuple[str, ...] = ()
     measured_on: Measured = "test"  # another where no test image is looked at
 
@@ -127,8 +127,7 @@ def finish_on_validation(run: Run, backbone: Backbone, heads: Heads, splits: Spl
 
     def write() -> TrainResult:
         model, validation = _settle(run, backbone, heads, splits, features_ND)
-        watched = "training" if splits.validation_trains else "validation"
-        metrics = {watched: validation.summary()}
+        metrics: dict[str, object] = {_watched(splits): validation.summary()}
         model.save(run.folder.model, card=_card(run, splits, metrics))
         write_json(run.folder.evaluation / "metrics.json", metrics)
         return read_result(run.folder)
@@ -144,6 +143,8 @@ def _settle(
     if not splits.validation_trains:  # a head is too sure of its own
         logits_NC = judged.logits(validation_ND)
         judged.temperature = chosen_temperature(logits_NC, run.validation.labels_N)
+    elif run.settled is not None:
+        judged.temperature = run.settled.temperature
     model = Classifier(
         backbone, heads.final, splits.class_names, judged.temperature, crops=crops_of(run.settings)
     )
@@ -154,7 +155,8 @@ def _write(
     run: Run, model: Classifier, validation: Evaluation, splits: Splits, encoded: _Encoded
 ) -> TrainResult:
     test = _answered(model, splits.test, encoded.test[find_arm(run.settings.method).encoder])
-    metrics = {"test": test.summary(), "validation": validation.summary()}
+    metrics: dict[str, object] = {"test": test.summary()}
+    metrics[_watched(splits)] = validation.summary()
     folder = run.folder.evaluation
     write_features(folder / FEATURES, encoded.test)
     write_evaluation(folder, test)
@@ -221,6 +223,11 @@ def read_result(folder: RunFolder) -> TrainResult:
     return TrainResult(
         folder.path, found["accuracy"], (low, high), found["images"], notices, measured_on=measured
     )
+
+
+def _watched(splits: Splits) -> Measured:
+    """What the images in the place of validation are."""
+    return "training" if splits.validation_trains else "validation"
 
 
 def _card(run: Run, splits: Splits, metrics: Mapping[str, object]) -> str:

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from lacvit.run_folder import RunFolder, State, begin, inspect, read_json, write
 from lacvit.settling import settle, settle_backbone, shorter_side
 from lacvit.shared import Shared
 from lacvit.staging import Run, load_chosen, train_stages
+from lacvit.training.head import Settled
 from lacvit.training.logs import Progress, Silence, StatusProgress
 from lacvit.training.material import Compute, LabelledImages
 
@@ -52,6 +53,7 @@ class Request:
     report: bool = True  # programs that make hundreds of runs leave it to `lacvit report`
     begun_as: Path | None = None  # a finished run with this one's first stage, which is taken over
     test: bool = True  # else the run is judged on validation, and no test image is looked at
+    settled: Settled | None = None  # what validation would choose, where every image trains
 
 
 def train(
@@ -94,7 +96,7 @@ def train(
             settings = from_main(partial(settle_backbone, settings, splits, progress), group)
             backbone = together(partial(load_chosen, settings), group)
             settled = partial(settle, settings, backbone, splits, request.max_seconds, progress)
-            settings = from_main(settled, group)
+            settings = from_main(partial(settled, chosen=request.settled is not None), group)
             from_main(partial(_begin, held, look, request, output, asked, settings, splits), group)
         else:
             from_main(partial(held.enter_context, locked(output)), group)
@@ -109,6 +111,7 @@ def train(
             progress.message(text)
         watcher = StatusProgress(folder, progress, started)
         run = together(partial(make_run, settings, folder, splits, watcher, group, shared), group)
+        run = replace(run, settled=request.settled)
         heads = train_stages(run, backbone.to(run.compute.device))
         close = finish if request.test and len(splits.test) else finish_on_validation
         result = close(run, backbone, heads, splits)
@@ -148,6 +151,8 @@ def _begin(
             f"command again to go on with it."
         )
     folder = begin(output, asked)
+    if request.settled is not None:
+        folder.update_status(settled=asdict(request.settled))
     write_toml(folder.settings, settings.model_dump(mode="json"))
     write_json(folder.data, data_manifest(settings, splits))
     if request.begun_as:

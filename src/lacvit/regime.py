@@ -24,10 +24,11 @@ reads corners. The first is cross-entropy as it is tuned by itself:
     its own features (data2vec)   Flowers-102 in part       33.1     38.8     42.1
 
 From encoders with labels these two and joint training are level on average; on cells and seeds that
-had no part in the question lacvit was first, by less than five seeds can tell (docs/log.md). From
-those without, cross-entropy is ahead. No figure stands behind encoders of an unknown pretraining:
-they are treated as those with labels, which is a guess. Temperature and views are the same
-everywhere: no other value was ahead in any regime that was tried (regimes.csv).
+had no part in the question lacvit was first, by less than five seeds can tell, and by less than
+joint's rate there may be worth (docs/log.md). From those without, cross-entropy is ahead. No figure
+stands behind encoders of an unknown pretraining: they are treated as those with labels, which is a
+guess. Temperature and views are the same everywhere: no other value was ahead in any regime that
+was tried (regimes.csv).
 """
 
 from __future__ import annotations

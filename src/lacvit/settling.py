@@ -15,6 +15,7 @@ from lacvit.config.implied import implied_setting
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits
 from lacvit.devices import accelerator_gigabytes, faster_precision
+from lacvit.errors import InputError
 from lacvit.forecast import forecast, in_words, shorten
 from lacvit.shared import Shared
 from lacvit.staging import load_chosen
@@ -53,16 +54,24 @@ def settle(
     splits: Splits,
     max_seconds: float | None,
     progress: Progress,
+    *,
+    chosen: bool = False,
 ) -> RunSettings:
     """Every other ``auto`` resolved, and the schedule shortened to the time allowed, if any.
 
+    ``chosen`` says that what validation would choose is given, so that every image may train.
+
     Raises:
-        InputError: as :func:`lacvit.planning.resolve`.
+        InputError: as :func:`lacvit.planning.resolve`; a choice that is left to images that train.
     """
-    settings, said = settle_method(settings, backbone, len(splits.train))
+    settings, said = settle_method(
+        settings, backbone, len(splits.train), every_image_trains=splits.validation_trains
+    )
     for text in said:
         progress.message(text)
     settings = planning.resolve(settings, backbone)
+    if splits.validation_trains and not chosen:
+        _refuse_choices(settings)
     settings = settle_precision(settings, backbone, splits)
     if max_seconds is None:
         return settings
@@ -79,7 +88,7 @@ def settle(
 
 
 def settle_method(
-    settings: RunSettings, backbone: Backbone, images: int
+    settings: RunSettings, backbone: Backbone, images: int, *, every_image_trains: bool = False
 ) -> tuple[RunSettings, list[str]]:
     """``--method auto`` resolved for so many training images, and what to say of the choice.
 
@@ -106,7 +115,7 @@ def settle_method(
         said.append("the rate of such encoders")
     for name, chosen in of_stage.items():
         changes[name] = getattr(settings, name).model_copy(update=chosen)
-    if head.fit_on == "auto" and head.solver != "sgd" and settings.data.validation_fraction > 0:
+    if head.fit_on == "auto" and head.solver != "sgd" and not every_image_trains:
         changes["head"] = head.model_copy(update={"fit_on": regime.FIT_ON})
         said.append("a head fitted on validation images too, once they have chosen its strength")
     if settings.features.crops == "auto":
@@ -116,6 +125,26 @@ def settle_method(
     why = f"since {implied[1]} is set (--method names any), " if implied else ""
     what = f"Method: {arm}, {why}for an encoder {KINDS[pretraining]}"
     return settings.model_copy(update=changes), [f"{'; '.join([what, *said])}."]
+
+
+def _refuse_choices(settings: RunSettings) -> None:
+    """Where every image trains, validation shows images that trained, and must choose nothing.
+
+    Raises:
+        InputError: a head would be chosen by it.
+    """
+    head, arm = settings.head, find_arm(settings.method)
+    every = "data.validation_fraction=0 trains on every image, so that none can choose"
+    own = "head" in arm.stages
+    exact = own and head.solver == "exact"
+    exact |= "cross_entropy" in arm.stages and settings.cross_entropy.head_init == "probe"
+    exact |= "joint" in arm.stages and settings.joint.head_init == "probe"
+    if own and head.solver == "knn":
+        raise InputError(f"{every} the number of neighbours. Leave it out with such a head.")
+    if exact and len(head.strengths) > 1:
+        raise InputError(f"{every} the head's strength. Set it, such as head.strengths=[0.1].")
+    if own and head.fit_on == "all":
+        raise InputError(f"{every}, and head.fit_on=all has nothing to add. Leave one of them out.")
 
 
 def pretraining_of(backbone: Backbone) -> regime.Pretraining:

@@ -30,6 +30,7 @@ from lacvit.training.head import (
     ExactHead,
     HeadStage,
     LabelledFeatures,
+    Settled,
     fit_exact_head,
     fit_on_both,
 )
@@ -60,6 +61,7 @@ class Run:
     classes: int
     progress: Progress
     shared: Shared
+    settled: Settled | None = None
     encoded: dict[str, tuple[LabelledFeatures, LabelledFeatures]] = field(default_factory=dict)
 
 
@@ -79,7 +81,7 @@ def train_stages(run: Run, backbone: Backbone) -> Heads:
     if run.compute.group is not None or any(chunks):
         refuse_batch_norm(backbone)
     heads: Heads | None = None
-    run.folder.update_status(head_strength=None)
+    run.folder.update_status(head_strengths={})
     for name in find_arm(run.settings.method).stages:
         run.folder.update_status(stage=name)
         # Fresh weights are a function of the seed and the stage, whatever ran before.
@@ -221,7 +223,7 @@ def solve_head(run: Run, backbone: Backbone, stage: str) -> ExactHead:
 
     One process solves it for all.
     """
-    settings = run.settings.head
+    settings, settled = run.settings.head, run.settled
     iterations = int(settings.epochs) if settings.solver == "exact" else EXACT_ITERATIONS
     train, validation = run.encoded[stage] = _both(run, backbone, stage)
     solved = from_main(
@@ -229,12 +231,13 @@ def solve_head(run: Run, backbone: Backbone, stage: str) -> ExactHead:
             train,
             validation,
             classes=run.classes,
-            strengths=settings.strengths,
+            strengths=(settled.strengths[stage],) if settled else settings.strengths,
             iterations=iterations,
         ),
         run.compute.group,
     )
-    run.folder.update_status(head_strength=solved.strength)  # the last one is the final head's
+    chosen = run.folder.status()["head_strengths"] | {stage: solved.strength}
+    run.folder.update_status(head_strengths=chosen)
     return solved
 
 

@@ -346,9 +346,10 @@ def test_several_settings_end_in_one_table_and_hold_classes_out(
         [f"{100 * method['accuracy']:.1f}" for method in cell["methods"]]
         for cell in figures["cells"]
     ]
+    assert "| mean |" not in (tmp_path / "c" / "comparison.md").read_text(), "of no use over shots"
     row = f"| {digits.name} | pico, 2 a class | {figures['cells'][0]['images']} | "
     assert f"{row}{' | '.join(shares[0])} |" in (tmp_path / "c" / "comparison.md").read_text()
-    assert "Accuracy@1 in per cent, mean of the seeds" in capsys.readouterr().out
+    assert "Accuracy@1 in per cent, mean of seeds or repeats" in capsys.readouterr().out
     page = (tmp_path / "c" / "comparison.html").read_text(encoding="utf-8")
     assert "All in one table" in page
     assert page.count('<th scope="row">pico, 4 a class</th>') == 1
@@ -370,7 +371,7 @@ def test_compare_on_several_sets_ends_in_one_table(
     assert exit_code([*argv, "--fail-below", "100"]) == 1
     printed = capsys.readouterr().out
     assert printed.count("Below --fail-below 100 (") == 2
-    assert "Accuracy@1 in per cent, mean of the seeds" in printed
+    assert "Accuracy@1 in per cent, mean of seeds or repeats" in printed
     assert f"Below --fail-below 100 ({sets[1]}): " in printed
     assert "| ones | pico | 60 |" in (tmp_path / "c" / "ones+twos.md").read_text()
     assert (tmp_path / "c" / "twos" / "comparison.html").exists()

@@ -8,12 +8,13 @@ import pytest
 
 from compared_runs import write_run
 from digit_folders import write_digit_folder, write_split_folder
-from lacvit.comparison import Request, compare, keep
+from lacvit.comparison import Request, compare, keep, plan
 from lacvit.comparison.answers import RunAnswers, read_answers
 from lacvit.comparison.keep import Ended, Winner, choose
 from lacvit.comparison.plan import Cell, PlannedRun
 from lacvit.errors import InputError
-from lacvit.run_folder import RunFolder, read_json
+from lacvit.run_folder import read_json, write_json
+from lacvit.training.logs import Silence
 
 GIVEN = {"contrastive.epochs": 1, "precision": "fp32", "workers": 1}
 
@@ -50,10 +51,12 @@ def test_a_method_that_diverged_under_some_seed_is_not_chosen_by_the_others(tmp_
         choose([])
 
 
-def kept_from_folds(tmp_path: Path, methods: tuple[str, ...], data: Path) -> tuple[dict, Path]:
+def kept_from_folds(
+    tmp_path: Path, methods: tuple[str, ...], data: Path, **more: object
+) -> tuple[dict, Path]:
     """The record of the model that is kept, and the folder of the run that trained it."""
     request = Request(tmp_path / "out", methods, ("pico",), seeds=1, pick=True)
-    given = {**GIVEN, "data.path": str(data), "data.folds": 2}
+    given = {**GIVEN, "data.path": str(data), "data.folds": 2, **more}
     picked = compare(given, request).figures["picked"]
     return picked, request.output / picked["folder"]
 
@@ -64,15 +67,19 @@ def kept_from_folds(tmp_path: Path, methods: tuple[str, ...], data: Path) -> tup
         (("linear-probe", "knn"), "trained again on all images, so none is left"),
         (
             ("lacvit", "cross-entropy-refit"),
-            "on all images, its head's strength and temperature the median of the folds' runs, so",
+            "on all images, with the folds' median of its head's strength and its temperature, so",
         ),
         (
             ("joint", "cross-entropy"),
-            "on all images, its head's strength and temperature the median of the folds' runs, so",
+            "on all images, with the folds' median of its first head's strength and its temperat",
+        ),
+        (
+            ("cross-entropy-refit", "lacvit"),
+            "median of its first head's strength and its head's strength and its temperature, so",
         ),
         (
             ("cross-entropy-paper", "joint"),
-            "on all images, its temperature the median of the folds' runs, so none is left that",
+            "on all images, with the folds' median of its temperature, so none is left that could",
         ),
     ],
 )
@@ -95,9 +102,10 @@ def test_a_model_kept_from_folds_learns_from_all_images(
     tested = [read_json(fold / "evaluation" / "metrics.json")["test"] for fold in folds]
     kept = read_json(tmp_path / "out" / "model" / "config.json")
     assert kept["temperature"] == min(test["temperature"] for test in tested)
-    chosen = [read_json(fold / "status.json")["head_strength"] for fold in folds]
-    if methods[0] != "cross-entropy-paper":
-        assert RunFolder(run).resolved_settings()["head"]["strengths"] == [min(chosen)]
+    chosen = [read_json(fold / "status.json")["head_strengths"] for fold in folds]
+    used = read_json(run / "status.json")["head_strengths"]
+    assert used == {stage: min(of_fold[stage] for of_fold in chosen) for stage in chosen[0]}
+    assert len(used) == {"cross-entropy-paper": 0, "cross-entropy-refit": 2}.get(methods[0], 1)
     card = (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
     assert "none was left to measure it on" in card
     assert "Accuracy@1 on" not in card.split("## How it was chosen")[0]
@@ -119,7 +127,65 @@ def test_validation_images_that_the_data_gives_are_left_to_validate(tmp_path: Pa
     assert set(paths["validation"]).isdisjoint(paths["train"])
 
 
+@pytest.mark.parametrize("solver", ["knn", "sgd"])
+def test_other_heads_of_a_kept_model(
+    solver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keep, "choose", lambda ended: first_of("lacvit", choose(ended), ended))
+    data = write_digit_folder(tmp_path / "tiny", classes=2, per_class=5)
+    more = {"head.solver": solver, **({"head.epochs": 2} if solver == "sgd" else {})}
+    picked, run = kept_from_folds(tmp_path, ("lacvit", "simclr"), data, **more)
+    paths = read_json(run / "data.json")["paths"]
+    if solver == "knn":  # images that vote are their own nearest: none of them may choose k
+        assert (
+            "on all images but those that validate, and then its head on these" in picked["words"]
+        )
+        assert set(paths["validation"]).isdisjoint(paths["train"])
+    else:
+        assert "on all images, with the folds' median of its temperature, so" in picked["words"]
+        assert len(paths["train"]) == 10
+    assert picked["refitted_on_all"] == (solver == "sgd")
+
+
+def test_more_repeats_may_keep_another_model_and_an_older_version_kept_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_digit_folder(tmp_path / "tiny", classes=2, per_class=5)
+    methods = ("lacvit", "linear-probe")
+    monkeypatch.setattr(keep, "choose", lambda ended: first_of("lacvit", choose(ended), ended))
+    _, run = kept_from_folds(tmp_path, methods, data)
+    first = read_json(run / "status.json")
+    kept = {"strengths": {"head": 0.003}, "temperature": 2.0}
+    write_json(run / "status.json", {**first, "settled": kept})  # as other repeats had chosen
+    picked, _ = kept_from_folds(tmp_path, methods, data)
+    assert picked["refitted_on_all"]
+    assert read_json(run / "status.json")["settled"] == first["settled"]
+    made = (run / "environment.json").stat().st_mtime_ns
+    kept_from_folds(tmp_path, methods, data)
+    assert (run / "environment.json").stat().st_mtime_ns == made, "it is not trained again"
+    for fold in run.parent.glob("lacvit-*-f*"):
+        status = read_json(fold / "status.json")
+        del status["head_strengths"]
+        write_json(fold / "status.json", status)
+    picked, _ = kept_from_folds(tmp_path, methods, data)
+    assert "on all images but those that validate, and then its head on these" in picked["words"]
+
+
+def test_held_out_classes_are_in_no_kept_model(tmp_path: Path) -> None:
+    data = write_digit_folder(tmp_path / "tiny", classes=3, per_class=5)
+    held = {"data.hold_out_classes": "digit 2"}
+    picked, run = kept_from_folds(tmp_path, ("lacvit", "simclr"), data, **held)
+    assert "on all images of the classes that are not held out, with the" in picked["words"]
+    assert len(read_json(run / "data.json")["paths"]["train"]) == 10
+
+
 def test_a_comparison_needs_images_to_choose_by(tmp_path: Path) -> None:
+    data = str(write_digit_folder(tmp_path / "tiny", classes=2, per_class=5))
     request = Request(tmp_path / "out", ("linear-probe", "lacvit"), ("pico",))
+    none = {"data.path": data, "data.validation_fraction": "0"}
     with pytest.raises(InputError, match=r"data\.validation_fraction=0 leaves no image to choose"):
-        compare({"data.path": "photos", "data.validation_fraction": 0.0}, request)
+        plan(none, request, Silence())
+    with_shots = replace(request, shots=(1,))
+    assert plan({**none, "data.folds": 1}, with_shots, Silence()), "which bring their own"
+    own = write_split_folder(tmp_path / "own", {"train": 4, "val": 2})
+    assert plan({**none, "data.path": str(own), "data.folds": 1}, request, Silence())

@@ -35,7 +35,9 @@ def show_all(figures: Any) -> None:
     from lacvit.comparison import accuracies
 
     names, rows = accuracies(figures)
-    table = Table(*names, title="Accuracy@1 in per cent, mean of the seeds", title_justify="left")
+    table = Table(
+        *names, title="Accuracy@1 in per cent, mean of seeds or repeats", title_justify="left"
+    )
     for row in rows:
         table.add_row(*map(escape, row))
     Console().print(table)

@@ -208,11 +208,14 @@ def _run(
         result = pipeline.train(settings, request, progress=progress)
     if silent:
         return
-    low, high = result.interval
-    print(
-        f"Accuracy@1 {100 * result.accuracy:.1f} % on {result.images} {result.measured_on} images "
-        f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
-    )
+    if result.measured_on == "training":
+        print("Every image trained, so that none is left to measure the model on.")
+    else:
+        low, high = result.interval
+        print(
+            f"Accuracy@1 {100 * result.accuracy:.1f} % on {result.images} {result.measured_on} "
+            f"images (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+        )
     held_out = result.run_folder / "evaluation" / "held_out.json"
     if held_out.exists():
         print("\n".join(in_words(read_json(held_out))))

@@ -73,7 +73,7 @@ def read_answers(run: PlannedRun) -> RunAnswers | None:
         labels=tuple(labels),
         correct_N=np.array([a == b for a, b in zip(labels, predictions, strict=True)]),
         fold_N=np.full(len(paths), run.fold or 0),
-        learned_from=len({*data["paths"]["train"], *data["paths"]["validation"]}),
+        learned_from=len(data["paths"]["train"]) + len(data["paths"]["validation"]),
         settings=folder.resolved_settings(),
         fold=run.fold,
     )

@@ -62,6 +62,22 @@ def _whole(settings: RunSettings, shared: Shared, progress: Progress) -> Splits:
     return shared.splits(settings.model_copy(update={"data": data}), progress)
 
 
+def check_validation(
+    given: Mapping[str, object], request: Request, shared: Shared, progress: Progress
+) -> None:
+    """Every method chooses something, and ``--pick`` among them, by images that do not train.
+
+    Raises:
+        InputError: ``data.validation_fraction`` leaves none. Shots come with their own.
+    """
+    whole = _whole(make_settings(recipe=given), shared, progress)
+    if whole.validation_trains and None in request.shots:
+        raise InputError(
+            "data.validation_fraction=0 leaves no image to choose by, and every method chooses "
+            "something. Leave it out; over folds --pick keeps a model that trained on all images."
+        )
+
+
 def find_copies(
     given: Mapping[str, object], request: Request, shared: Shared, progress: Progress
 ) -> dict[str, Any] | None:
@@ -139,7 +155,8 @@ def check_same(earlier: Mapping[str, Any], request: Request, data: str, fingerpr
             raise InputError(
                 f"The images of {data} have changed since the comparison in {output} began: "
                 f"runs on them would not compare with those that are there. Choose a new folder "
-                f"with --output, or bring the images back."
+                f"with --output, or bring the images back. Classes that were held out of it "
+                f"(--hold-out-classes) must be held out again."
             )
         raise InputError(
             f"{output} holds a comparison on {there!r}, not on {data!r}, whose images are others. "

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, median_low
 from typing import Any
 
 from lacvit import pipeline
 from lacvit.arms import find_arm
-from lacvit.backbones.saved_models import CARD, CONFIG
+from lacvit.backbones.saved_models import CARD
 from lacvit.comparison import identity
 from lacvit.comparison.answers import RunAnswers
 from lacvit.comparison.folds import out_of_fold
@@ -23,6 +23,7 @@ from lacvit.errors import Diverged, InputError
 from lacvit.reading import listed_images
 from lacvit.run_folder import RunFolder, read_json, write_json, write_text
 from lacvit.shared import Shared
+from lacvit.training.head import Settled
 from lacvit.training.logs import Progress
 
 CHOSEN_BEFORE = " Runs were made since; --pick chooses among all."
@@ -106,7 +107,7 @@ def keep(request: Request, ended: Ended, shared: Shared, progress: Progress) -> 
         if request.folds
         else ". No test image had a say."
     )
-    _copy(folder / "model", request.output / "model", why, settled)
+    _copy(folder / "model", request.output / "model", why)
     # Beside the model, as in a run: what is evaluated later may be what trained it.
     write_json(RunFolder(request.output).data, read_json(RunFolder(folder).data))
     progress.message(f"Kept as {request.output / 'model'}: {why}")
@@ -151,54 +152,53 @@ def _level(winner: Winner) -> str:
     return f" ({' and '.join(level)} {verb} it too, and came later)" if level else ""
 
 
-@dataclass(frozen=True)
-class _Settled:
-    """What the validation images of the folds chose, in the middle of its runs."""
+def _settled_by(runs: Sequence[PlannedRun]) -> Settled | None:
+    """The median of what the runs' validation images chose, so that every image can train.
 
-    strength: float | None  # of the head; None where no method's stage chooses one
-    temperature: float
-
-
-def _settled_by(runs: Sequence[PlannedRun]) -> _Settled | None:
-    """For a model that trains on all images, so that none is left to choose for it.
-
-    None where validation images are left: those that the data gives as such; those of shots; where
-    the encoder does not train, the head alone has learned from them in the end; and by runs of an
-    earlier version, which did not keep the strength of their first head.
+    None where images are left to validate: those that the data gives as such, and those of shots;
+    where the encoder does not train, or neighbours vote, the head has learned from them in the
+    end; and of runs of an earlier version, which did not keep all that they chose.
     """
-    first = runs[0]
+    first, arm = runs[0], find_arm(runs[0].method)
     statuses = [RunFolder(run.folder).status() for run in runs]
+    votes = arm.stages[-1] == "head" and first.settings.head.solver == "knn"
     if (
         first.cell.shots is not None
-        or not find_arm(first.method).trains_encoder
-        or any("head_strength" not in status for status in statuses)
+        or not arm.trains_encoder
+        or votes
+        or any("head_strengths" not in status for status in statuses)
         or "validation" in listed_images(first.settings.data)
     ):
         return None
-    strengths = [status["head_strength"] for status in statuses]
+    chosen = [status["head_strengths"] for status in statuses]
     tested = [read_json(RunFolder(run.folder).evaluation / "metrics.json")["test"] for run in runs]
-    return _Settled(
-        None if None in strengths else median_low(strengths),
+    return Settled(
+        {stage: median_low(of_run[stage] for of_run in chosen) for stage in chosen[0]},
         median_low(test["temperature"] for test in tested),
     )
 
 
-def _again(run: PlannedRun, settled: _Settled | None) -> str:
+def _again(run: PlannedRun, settled: Settled | None) -> str:
     if run.cell.shots is not None:
         return (
             f"This model was trained again on {run.cell.shots} images a class, drawn from all of "
             f"them, and has not been tested itself."
         )
-    if _sees_all(run, settled):
-        on = "on all images"
-        if settled is not None:
-            what = "temperature" if settled.strength is None else "head's strength and temperature"
-            on += f", its {what} the median of the folds' runs"
-    elif _last_fit(run).fit_on == "all":
-        on = "on all images but those that validate, and then its head on these too"
-    else:
-        on = "on all images but those that validate"
+    held_out = run.settings.data.hold_out_classes is not None
+    on = f"on all images{' of the classes that are not held out' if held_out else ''}"
+    fits = _last_fit(run).fit_on == "all"
+    if settled is not None:
+        on += f", with the folds' median of {_in_words(settled)}"
+    elif find_arm(run.method).trains_encoder or not fits:
+        on += " but those that validate" + (", and then its head on these too" if fits else "")
     return f"This model was trained again {on}, so none is left that could test it."
+
+
+def _in_words(settled: Settled) -> str:
+    """What there is no image left to choose."""
+    heads = {"head": "its head's strength"}
+    words = [heads.get(stage, "its first head's strength") for stage in settled.strengths]
+    return " and ".join([*words, "its temperature"])
 
 
 def _last_fit(run: PlannedRun) -> HeadSettings:
@@ -213,7 +213,7 @@ def _last_fit(run: PlannedRun) -> HeadSettings:
     return head.model_copy(update={"fit_on": "all"})
 
 
-def _sees_all(run: PlannedRun, settled: _Settled | None) -> bool:
+def _sees_all(run: PlannedRun, settled: Settled | None) -> bool:
     """Whether no image is left that only validates."""
     if find_arm(run.method).trains_encoder or run.cell.shots is not None:
         return settled is not None
@@ -223,7 +223,7 @@ def _sees_all(run: PlannedRun, settled: _Settled | None) -> bool:
 def _train_on_all(
     request: Request,
     run: PlannedRun,
-    settled: _Settled | None,
+    settled: Settled | None,
     shared: Shared,
     progress: Progress,
 ) -> Path:
@@ -234,15 +234,19 @@ def _train_on_all(
     head = _last_fit(run)
     if settled is not None:
         waived["validation_fraction"] = 0.0
-        strength = settled.strength or head.strengths[0]  # of none that is read, any
-        head = head.model_copy(update={"strengths": (strength,), "fit_on": "train"})
+        head = head.model_copy(update={"fit_on": "train"})
     data = run.settings.data.model_copy(update=waived)
     settings = run.settings.model_copy(update={"data": data, "head": head})
     folder = request.output / "runs" / folder_name(run.cell, run.method, f"s{run.seed}-all")
     again = [replace(run, settings=settings, folder=folder)]
-    identity.check_same_images(again, shared)
-    identity.follow_data(again)
-    asked = pipeline.Request(output=folder, report=False, test=False)
+    # More repeats may have another median, and then it is another model.
+    stale = _kept_settled(folder) != (None if settled is None else asdict(settled))
+    if not stale:
+        identity.check_same_images(again, shared)
+        identity.follow_data(again)
+    asked = pipeline.Request(
+        output=folder, overwrite=stale, report=False, test=False, settled=settled
+    )
     try:
         pipeline.train(settings, asked, progress=progress, shared=shared)
     except Diverged as error:
@@ -254,15 +258,19 @@ def _train_on_all(
     return folder
 
 
-def _copy(model: Path, place: Path, why: str, settled: _Settled | None) -> None:
+def _kept_settled(folder: Path) -> dict[str, Any] | None:
+    """What a model that was trained on all images was given; None where there is none."""
+    run = RunFolder(folder)
+    found: dict[str, Any] | None = run.status().get("settled") if run.status_file.exists() else None
+    return found
+
+
+def _copy(model: Path, place: Path, why: str) -> None:
     """The whole model or none: it is made beside its place, then renamed."""
     new, old = (place.with_name(f".{place.name}.{name}") for name in ("new", "old"))
     for left_over in (new, old):
         shutil.rmtree(left_over, ignore_errors=True)
     shutil.copytree(model, new)
-    if settled is not None:
-        config = read_json(new / CONFIG)
-        write_json(new / CONFIG, {**config, "temperature": settled.temperature})
     card = (new / CARD).read_text(encoding="utf-8")
     write_text(new / CARD, f"{card}\n## How it was chosen\n\n{why}\n")
     if place.exists():

@@ -156,11 +156,6 @@ def check_request(given: Mapping[str, object], request: Request) -> None:
         )
     if request.seeds < 1:
         raise InputError(f"--seeds is {request.seeds}; give at least 1, better 5.")
-    if given.get("data.validation_fraction") == 0:
-        raise InputError(
-            "data.validation_fraction=0 leaves no image to choose by, and every method chooses "
-            "something. Leave it out; over folds --pick keeps a model that trained on all images."
-        )
     for key, flag in OF_ONE_RUN.items():
         if key in given:
             raise InputError(f"{key} differs from run to run here: give it by {flag}.")

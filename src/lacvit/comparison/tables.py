@@ -85,15 +85,13 @@ def as_markdown(comparison: Mapping[str, Any]) -> str:
     if failed := comparison.get("failed"):
         lines += ["Runs that diverged, and are left out of every figure:", ""]
         lines += [*(f"- {one['folder']}: {one['reason']}" for one in failed), ""]
+    once = "repeats" if comparison["design"] == "folds" else "seeds"
     if len(comparison["cells"]) > 1:
-        lines += [
-            "Accuracy@1 in per cent, mean of the seeds; intervals and differences follow.",
-            "",
-        ]
+        lines += [f"Accuracy@1 in per cent, mean of the {once}; intervals and differences follow."]
+        lines += [""]
         lines += markdown_table(*accuracies([comparison]))
     for cell in comparison["cells"]:
         lines += [f"## {cell['name']}", "", _tested(comparison, cell), ""]
-        once = "repeats" if comparison["design"] == "folds" else "seeds"
         lines += markdown_table(
             ("method", "Accuracy@1", "95 % interval", "least to most", once), accuracy_rows(cell)
         )
@@ -194,8 +192,8 @@ def measures(
 def accuracies(figures: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Column names and rows: a setting a row, a method a column, in per cent.
 
-    A last row has the means over the settings, where every comparison is complete and has the
-    same methods.
+    Of several comparisons a last row has the means over the settings, where each is complete and
+    has the same methods.
     """
     found = [
         (comparison, cell, {one["method"]: 100 * one["accuracy"] for one in cell["methods"]})
@@ -212,7 +210,11 @@ def accuracies(figures: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[li
         for comparison, cell, by_method in found
     ]
     whole = all(comparison["complete"] for comparison in figures)
-    if len(found) > 1 and whole and all(len(by_method) == len(methods) for *_, by_method in found):
+    if (
+        len(figures) > 1
+        and whole
+        and all(len(by_method) == len(methods) for *_, by_method in found)
+    ):
         means = [fmean(by_method[m] for *_, by_method in found) for m in methods]
         rows.append(["mean", "", "", *(f"{mean:.1f}" for mean in means)])
     return ["data", "setting", "images", *methods], rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lacvit.config.settings import HeadSettings, RunSettings
+from lacvit.config.settings import RunSettings
 
 
 def contradictions(settings: RunSettings) -> list[str]:
@@ -26,8 +26,6 @@ def contradictions(settings: RunSettings) -> list[str]:
             "head.fit_on=all needs head.solver=exact: validation chooses its strength first. "
             "Leave one of them out."
         )
-    if data.validation_fraction == 0 and data.shots is None:
-        faults += _chosen_by_none(head)
     contrasts = {"contrastive": settings.contrastive, "joint": settings.joint}
     for name, contrast in contrasts.items():
         if contrast.negative_weighting and contrast.loss != "supcon":
@@ -41,17 +39,4 @@ def contradictions(settings: RunSettings) -> list[str]:
                 f"{name}.loss=simclr needs views.count=2 or more: the other views of an image "
                 "are all that it attracts."
             )
-    return faults
-
-
-def _chosen_by_none(head: HeadSettings) -> list[str]:
-    """Faults of a head that would choose by validation where every image trains."""
-    every = "data.validation_fraction=0 trains on every image, so that none can choose"
-    if head.solver == "knn":
-        return [f"{every} the number of neighbours. Leave it out with a head of neighbours."]
-    faults = []
-    if len(head.strengths) > 1:
-        faults.append(f"{every} the head's strength. Set it, such as head.strengths=[0.1].")
-    if head.fit_on == "all":
-        faults.append(f"{every}, and head.fit_on=all has nothing to add. Leave one of them out.")
     return faults

@@ -75,7 +75,12 @@ def _content(run: RunRecord, thumbnails: Thumbnails) -> dict[str, object]:
 def _answer(run: RunRecord) -> dict[str, object] | None:
     evaluation = run.evaluation
     split = next(
-        (name for name in ("test", "validation") if evaluation and name in evaluation.scores), None
+        (
+            name
+            for name in ("test", "validation", "training")
+            if evaluation and name in evaluation.scores
+        ),
+        None,
     )
     if evaluation is None or split is None:
         return None

@@ -64,6 +64,14 @@ class ExactHead:
     tried: tuple[dict[str, float], ...]  # one row a strength: strength, loss, accuracy, ...
 
 
+@dataclass(frozen=True)
+class Settled:
+    """What validation images chose in other runs, for one that trains on every image."""
+
+    strengths: Mapping[str, float]  # of exact heads, by the stage that begins with one
+    temperature: float
+
+
 def fit_exact_head(
     train: LabelledFeatures,
     validation: LabelledFeatures,
