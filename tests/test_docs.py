@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from lacvit import regime
+from lacvit.comparison.latex import as_latex
+from lacvit.comparison.tables import as_csv, as_markdown
+from lacvit.run_folder import read_json
 
 DOCS = Path(__file__).parents[1] / "docs"
 EXAMPLE = re.compile(r"```python\n(?P<code>.*?)```\n(?:\n```text\n(?P<printed>.*?)```)?", re.DOTALL)
@@ -54,3 +57,11 @@ def test_the_figures_beside_the_default_are_the_committed_ones(monkeypatch):
         chosen = regime.ARMS["labels" if backbone == "pico" else "none"]
         ours = values[2] if chosen == "cross-entropy-refit" else values[1]
         assert float(ours) > float(values[0]), "in every cell it is ahead of tuned cross-entropy"
+
+
+def test_the_shown_comparison_is_what_the_command_writes():
+    shown = DOCS / "report"
+    figures = read_json(shown / "comparison.json")
+    for ending, made in (("csv", as_csv), ("md", as_markdown), ("tex", as_latex)):
+        kept = (shown / f"comparison.{ending}").read_text(encoding="utf-8")
+        assert kept == made(figures), ending
