@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from evidence import write_answers, write_geometry, write_pairs
-from jobs import Job, backbones, collect, run_all, summarise
+from jobs import Job, arguments_of, backbones, collect, run_all, summarise
 
 RESULTS = Path(__file__).parent / "results"
 SEEDS = (0, 1, 2, 3, 4)
@@ -136,16 +136,11 @@ def ablation(data: Path, specs: Mapping[str, str], output: Path) -> Iterator[Job
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--pretrained", type=Path, help="leave out to run pico alone")
-    parser.add_argument("--output", type=Path, required=True)
+    parser = arguments_of(__doc__)
     parser.add_argument("--ablation", action="store_true", help="lacvit's parts, not the arms")
     for name in ("cells", "backbones", "arms", "seeds"):
         parser.add_argument(f"--{name}", help="only these, separated by commas")
-    parser.add_argument("--shard", default="1/1")
     parser.add_argument("--minutes", type=float, help="begin no run after so many")
-    parser.add_argument("--collect", action="store_true", help="only write the tables")
     arguments = parser.parse_args()
     make, name = (ablation, "ablation") if arguments.ablation else (grid, "grid")
     output = arguments.output.resolve()

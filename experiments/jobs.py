@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import time
@@ -24,6 +25,17 @@ class Job:
         """Of its run folder."""
         words = "_".join(str(value) for value in self.row.values())
         return f"{words}_s{self.seed}".replace("/", "-").replace(" ", "")
+
+
+def arguments_of(text: str | None) -> argparse.ArgumentParser:
+    """What the programs of many runs are asked by; ``text`` is their own."""
+    parser = argparse.ArgumentParser(description=text)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--pretrained", type=Path, help="leave out to run pico alone")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--shard", default="1/1")
+    parser.add_argument("--collect", action="store_true", help="only write the tables")
+    return parser
 
 
 def backbones(pretrained: Path | None) -> dict[str, str]:

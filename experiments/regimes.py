@@ -18,13 +18,12 @@ Result:   experiments/results/regimes.csv, a line a run; the table in docs/log.m
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from grid import CELLS, CROPS, RATES, kind
-from jobs import Job, backbones, collect, run_all
+from jobs import Job, arguments_of, backbones, collect, run_all
 from scipy import stats
 from tables import table
 
@@ -90,13 +89,7 @@ def answer(lines: Sequence[Line]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--pretrained", type=Path, help="leave out to run pico alone")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--shard", default="1/1")
-    parser.add_argument("--collect", action="store_true", help="only write the table")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__).parse_args()
     known = backbones(arguments.pretrained)
     specs = {name: spec for name, spec in known.items() if name in ("pico", "pico-mae")}
     planned = list(jobs(arguments.data, specs))

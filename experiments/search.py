@@ -14,11 +14,10 @@ Result:   experiments/results/search.csv and the table in docs/log.md.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobs import Job, backbones, collect, run_all, summarise
+from jobs import Job, arguments_of, backbones, collect, run_all, summarise
 
 SEEDS = (100, 101)  # never used by a table
 BASE: dict[str, object] = {"data.shots": 50, "contrastive.epochs": 25}
@@ -72,15 +71,10 @@ def jobs(data: str, backbones: dict[str, str]) -> Iterator[Job]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--pretrained", type=Path, help="leave out to run pico alone")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--shard", default="1/1")
+    parser = arguments_of(__doc__)
     parser.add_argument("--arm", help="only this one's runs")
-    parser.add_argument("--collect", action="store_true", help="only write the table")
     arguments = parser.parse_args()
-    planned = list(jobs(arguments.data, backbones(arguments.pretrained)))
+    planned = list(jobs(str(arguments.data), backbones(arguments.pretrained)))
     chosen = [job for job in planned if arguments.arm in (None, job.row["arm"])]
     # "test" is what was held out of the training file.
     target = Path(__file__).parent / "results" / "search.csv"

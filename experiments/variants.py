@@ -18,7 +18,6 @@ Result:   experiments/results/variants.csv and docs/log.md.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
@@ -27,7 +26,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from grid import RATES, kind
-from jobs import Job, backbones, collect, run_all, summarise
+from jobs import Job, arguments_of, backbones, collect, run_all, summarise
 from search import BASE, SEEDS
 
 from lacvit import staging
@@ -189,13 +188,7 @@ def jobs(data: Path, specs: dict[str, str]) -> Iterator[Job]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--pretrained", type=Path, help="leave out to run pico alone")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--shard", default="1/1")
-    parser.add_argument("--collect", action="store_true", help="only write the table")
-    arguments = parser.parse_args()
+    arguments = arguments_of(__doc__).parse_args()
     known = backbones(arguments.pretrained)
     specs = {name: spec for name, spec in known.items() if name in ("pico", "pico-mae")}
     planned = list(jobs(arguments.data, specs))
