@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import logsumexp, softmax
 
 from lacvit.errors import InputError
@@ -145,6 +144,8 @@ def fit_temperature(logits_NC: Rows, labels_N: Ints) -> float:
     def slope(log_sharpness: float) -> float:
         share_NC = softmax(wide_NC * np.exp(log_sharpness), axis=1)
         return float((share_NC * wide_NC).sum(axis=1).mean())
+
+    from scipy.optimize import brentq  # a sixth of what `lacvit predict` would import
 
     hot, cold = -np.log(HOTTEST), -np.log(COLDEST)
     if slope(hot) >= 0:
