@@ -13,12 +13,13 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 from lacvit import naming, planning
 from lacvit.arms import find_arm
+from lacvit.backbones import Backbone
 from lacvit.config import RunSettings, all_keys, flatten, make_settings
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits, split_manifest
@@ -105,13 +106,10 @@ def train(
             progress.message(_going_on(output, request))
         if state == "resumed" or group is not None:  # processes may see others than the first
             together(partial(_check_same_images, folder, splits), group)
-        notices = [*_notices(settings, splits, asked), *_of_another(folder)]
-        folder.update_status(notices=notices, method=settings.method)
-        for text in (*planning.reading_of(backbone), *notices):
-            progress.message(text)
+        _tell(folder, settings, backbone, splits, asked, progress)
         watcher = StatusProgress(folder, progress, started)
-        run = together(partial(make_run, settings, folder, splits, watcher, group, shared), group)
-        run = replace(run, settled=request.settled)
+        made = partial(make_run, settings, folder, splits, watcher, group, shared, request.settled)
+        run = together(made, group)
         heads = train_stages(run, backbone.to(run.compute.device))
         close = finish if request.test and len(splits.test) else finish_on_validation
         result = close(run, backbone, heads, splits)
@@ -228,6 +226,21 @@ def _notices(settings: RunSettings, splits: Splits, asked: Mapping[str, object])
     return said
 
 
+def _tell(
+    folder: RunFolder,
+    settings: RunSettings,
+    backbone: Backbone,
+    splits: Splits,
+    asked: Mapping[str, object],
+    progress: Progress,
+) -> None:
+    """What the user should know of the run, at its start and in its report."""
+    notices = [*_notices(settings, splits, asked), *_of_another(folder)]
+    folder.update_status(notices=notices, method=settings.method)
+    for text in (*planning.reading_of(backbone), *notices):
+        progress.message(text)
+
+
 def _of_another(folder: RunFolder) -> list[str]:
     taken = folder.status().get("taken_over")
     if not taken:
@@ -270,6 +283,7 @@ def make_run(
     progress: Progress,
     group: Group,
     shared: Shared,
+    settled: Settled | None = None,
 ) -> Run:
     workers = int(settings.workers)
     assert settings.precision != "auto"
@@ -292,4 +306,5 @@ def make_run(
         classes=len(splits.class_names),
         progress=progress,
         shared=shared,
+        settled=settled,
     )
