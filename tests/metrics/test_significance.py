@@ -243,7 +243,7 @@ def test_p_is_told_beyond_the_number_of_draws():
     difference = (a.astype(float) - b).mean(axis=0)
     z = difference.mean() / (difference.std() / np.sqrt(10_000))
     assert np.log(found.p_value) == pytest.approx(np.log(2 * stats.norm.sf(z)), rel=0.1)
-    assert holm([found.p_value], of=993)[0] < 0.05 < 993 * 2 / 1_001
+    assert holm([found.p_value], of=993)[0] < 0.001 < 993 * 2 / 1_001
     few = paired_difference(a[:, :40], b[:, :40], resamples=1_000)
     assert few.p_value >= 2 / 1_001, "where draws lie on both sides of 0 they are counted"
 

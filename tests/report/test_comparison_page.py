@@ -86,7 +86,9 @@ def test_the_page_says_the_answer_and_shows_what_changed(folder: Path) -> None:
     assert differences[1][-1] in VERDICTS.values()
     intervals = page.split("The intervals one by one")[1].split("</table>")[0]
     assert "McNemar" in intervals
-    assert re.search(r">((&lt;)?[0-9.]+, ){2}(&lt;)?[0-9.]+</td></tr>", intervals), "a p a seed"
+    assert re.search(
+        r"<td class=\"text\">((&lt;)?[0-9.]+, ){2}(&lt;)?[0-9.]+</td></tr>", intervals
+    ), "a p a seed"
     assert len(csv_of(page, "runs-0")) == 1 + 3 * len(SHARES)
     own = page.replace(plotly_script(), "").replace("http://www.w3.org", "")
     assert "http://" not in own, "nothing is fetched"

@@ -48,7 +48,7 @@ def begin(given: Mapping[str, object], request: Request, progress: Progress) -> 
     earlier = identity.earlier_figures(request.output)
     shared = Shared()
     fingerprint = identity.fingerprint_of(given, shared, progress)
-    identity.check_validation(given, request, shared, progress)
+    identity.check_validation(given, request, shared)
     identity.check_same(earlier, request, str(given.get("data.path", "")), fingerprint)
     request = _settle(given, request, earlier, shared, progress)
     request = settle_folds(given, request, earlier, progress)

@@ -62,15 +62,13 @@ def _whole(settings: RunSettings, shared: Shared, progress: Progress) -> Splits:
     return shared.splits(settings.model_copy(update={"data": data}), progress)
 
 
-def check_validation(
-    given: Mapping[str, object], request: Request, shared: Shared, progress: Progress
-) -> None:
+def check_validation(given: Mapping[str, object], request: Request, shared: Shared) -> None:
     """Every method chooses something, and ``--pick`` among them, by images that do not train.
 
     Raises:
         InputError: ``data.validation_fraction`` leaves none. Shots come with their own.
     """
-    whole = _whole(make_settings(recipe=given), shared, progress)
+    whole = _whole(make_settings(recipe=given), shared, Silence())  # its split was told before
     if whole.validation_trains and None in request.shots:
         raise InputError(
             "data.validation_fraction=0 leaves no image to choose by, and every method chooses "

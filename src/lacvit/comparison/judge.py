@@ -67,6 +67,7 @@ def judge(
         _cell(cell, {pair: (found, next(p_holm)) for pair, found in cell.found.items()}, request)
         for cell in compared
     ]
+    overall = over_cells(cells)
     missing = [planned.folder.name for planned, answers in runs if answers is None]
     design = "folds" if request.folds else "split"
     once = not request.folds and all(len(cell.seeds) < 2 for cell in compared)
@@ -81,8 +82,8 @@ def judge(
         "pairs_looked_at": looked_at,
         "complete": not missing,
         "missing": missing,
-        "overall": over_cells(cells),  # a sentence over several, empty of one
-        "answer": " ".join(filter(None, [over_cells(cells), *(cell["answer"] for cell in cells)])),
+        "overall": overall,  # a sentence over several, empty of one
+        "answer": " ".join(filter(None, [overall, *(cell["answer"] for cell in cells)])),
         "cells": cells,
     }
 
