@@ -150,10 +150,10 @@ def main() -> None:
     arguments = parser.parse_args()
     lines = read_lines(RESULT)
     for job in jobs(arguments.data, backbones(arguments.pretrained)):
-        run_all([job], arguments.output, "1/1", RESULT.with_name("none.csv"))
         row = {**job.row, "seed": str(job.seed)}
         if any({**row, "option": "corners"}.items() <= line.items() for line in lines):
             continue
+        run_all([job], arguments.output, "1/1", RESULT.with_name("none.csv"))
         lines = [line for line in lines if not row.items() <= line.items()]
         for option, accuracy in tried(RunFolder(arguments.output / job.name)):
             print(f"{job.name}: {option} {100 * accuracy:.1f}", flush=True)
