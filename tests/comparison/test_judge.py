@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,8 @@ def test_several_settings_have_one_sentence(tmp_path: Path) -> None:
                 run = PlannedRun(Cell("pico", shots), method, seed, None, place)
                 runs.append((run, read_answers(run)))
     request = Request(tmp_path, ("linear-probe", "lacvit"), shots=(2, 5, 9), seeds=3)
+    alone = [(run, answers) for run, answers in runs if run.method == "lacvit"]
+    assert judge(replace(request, methods=("lacvit",)), alone, "photos")["overall"] == ""
     figures = judge(request, runs, "photos")
     assert figures["overall"].startswith("Of 3 settings the highest accuracy has l")
     assert "lacvit against linear-probe: worse in 1, " in figures["overall"]

@@ -161,9 +161,9 @@ def over_cells(cells: Sequence[Mapping[str, Any]]) -> str:
     """One sentence over several settings: who leads where, and how the reference stands.
 
     Args:
-        cells: those of ``comparison.json``; those in which nothing has ended say nothing.
+        cells: those of ``comparison.json``; those in which no two methods have ended say nothing.
     """
-    told = [cell for cell in cells if cell["leader"] is not None]
+    told = [cell for cell in cells if cell["pairs"]]
     led = Counter(cell["leader"] for cell in told)
     if len(told) < 2:
         return ""
