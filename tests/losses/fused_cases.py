@@ -17,8 +17,8 @@ from lacvit.losses import supcon_loss
 LOADED_UNASKED = "triton" in sys.modules  # before the kernels' file is imported
 
 from lacvit.losses import fused  # noqa: E402
-from lacvit.losses.fused import Cut, log_denominators, repulsion  # noqa: E402
-from lacvit.losses.linear_memory import Pairs  # noqa: E402
+from lacvit.losses.fused import Cut, gradients, log_denominators  # noqa: E402
+from lacvit.losses.linear_memory import Forces, Pairs  # noqa: E402
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -106,7 +106,7 @@ def test_bfloat16_errs_less_than_the_dense_form_in_bfloat16(temperature, seed, m
 @pytest.mark.parametrize("temperature", [0.005, 0.5])
 def test_a_process_s_block_of_rows(first, rows, temperature, monkeypatch):
     monkeypatch.setattr(fused, "cut_for", lambda d, operands: SMALL)
-    z_ND, _ = batch(45, 20, 1)
+    z_ND, class_N = batch(45, 20, 4)
     z_ND = functional.normalize(z_ND, dim=1)
     wide_ND = z_ND.double()
     score_NN = (wide_ND @ wide_ND.T / temperature).fill_diagonal_(-torch.inf)
@@ -118,8 +118,11 @@ def test_a_process_s_block_of_rows(first, rows, temperature, monkeypatch):
     log_denominator_N[::5] = torch.inf  # rows that are no anchors
     weight_NN = (score_NN - log_denominator_N[:, None]).exp()
     weight_NN += (score_NN - log_denominator_N[None, :]).exp()
-    push_RD = repulsion(pairs, log_denominator_N.float(), [], operands=torch.float32)
-    error_RD = push_RD - (weight_NN @ wide_ND)[own]
+    pull_N = torch.tensor([0.3, 0.7, 0.1, 0.0], device=DEVICE)[class_N]
+    weight_NN -= ((class_N[:, None] == class_N) * pull_N).fill_diagonal_(0.0)
+    forces = Forces(log_denominator_N.float(), class_N, pull_N)
+    sum_RD = gradients(pairs, forces, [], operands=torch.float32)
+    error_RD = sum_RD - (weight_NN @ wide_ND)[own]
     assert error_RD.abs().le(16 * EPS / temperature).all()
 
 

@@ -25,6 +25,7 @@ D_IN, D = 5, 3
 
 # Rows of each process: equal and unequal blocks, and processes without rows.
 CUTS = [(8, 8), (3, 10), (0, 6), (4, 4, 4), (9, 0, 2), (0, 0, 7), (5, 5, 5, 5), (1, 8, 0, 6)]
+UNEQUAL = (3, 10)
 # The interpreter of the Triton kernels takes its time: unequal blocks, and one without rows.
 FUSED_CUTS = [(3, 10), (1, 8, 0, 6)]
 # Beside SupCon, whose implementations go by their names.
@@ -135,6 +136,15 @@ def error_of(call: Callable[[], object]) -> str:
     return "no error"
 
 
+class Odd(float):
+    """A number of which one fails in a way that no check expects."""
+
+    def __gt__(self, other: float) -> bool:
+        if float(self) > 1:
+            raise RuntimeError("an odd number")
+        return float(self) > other
+
+
 def faults(rank: int, groups: dict[int, Any]) -> dict[str, str]:
     """What every process says when one of them cannot take part, or does not agree."""
     z, labels = torch.ones(3, 2, dtype=torch.float64), torch.tensor([1, 1, 2])
@@ -148,7 +158,15 @@ def faults(rank: int, groups: dict[int, Any]) -> dict[str, str]:
         "impl": lambda **group: supcon_loss(z, labels, impl="x" if here else "tiled", **group),
         "temperature": lambda **group: supcon_loss(z, labels, temperature=0.1 + here, **group),
         "text": lambda **group: supcon_loss(z, labels, temperature="x" if here else 1, **group),
-        "ours": lambda **group: supcon_loss(z, labels, normalize=labels if here else 1, **group),
+        "normalize": lambda **group: supcon_loss(
+            z, labels, normalize=[] if here else True, **group
+        ),
+        "ours": lambda **group: supcon_loss(z, labels, temperature=Odd(0.1 + here), **group),
+        "losses": lambda **group: (npair_loss if here else supcon_loss)(z, labels, **group),
+        "relatives": lambda **group: (npair_loss if here else sincere_loss)(z, labels, **group),
+        "minute": lambda **group: supcon_loss(
+            z * (not here), labels, temperature=1e-310, normalize=False, **group
+        ),
         "dimensions": lambda **group: supcon_loss(z[:, : 2 - here], labels, **group),
         "dtype": lambda **group: supcon_loss(z.float() if here else z, labels, **group),
     }
@@ -225,11 +243,41 @@ def launch(folder: str, *names: str) -> int:
         from lacvit.losses import fused  # imports triton, once for all processes
 
         fused.cut_for = lambda d, operands: fused.Cut(16, 16, 16)
+    return joined([(work, (rank, Path(folder), names)) for rank in range(WORLD)])
+
+
+def work_on(kind: str, rank: int, folder: Path) -> None:
+    """The value and this process's gradient, in float32 on the CPU or on a GPU of its own."""
+    warnings.simplefilter("error")
+    device = torch.device(kind, rank) if kind == "cuda" else torch.device(kind)
+    if kind == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group(
+        "nccl" if kind == "cuda" else "gloo",
+        store=distributed.FileStore(str(folder / "store"), len(UNEQUAL)),
+        rank=rank,
+        world_size=len(UNEQUAL),
+        timeout=timedelta(seconds=120),
+    )
+    x, labels = inputs(sum(UNEQUAL))
+    own = block_of(UNEQUAL, rank)
+    z = x[own].float().to(device).requires_grad_()
+    loss = supcon_loss(z, labels[own].to(device), group=distributed.group.WORLD)
+    loss.backward()
+    torch.save((loss.detach().cpu(), z.grad.cpu()), folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def launch_on(kind: str, folder: str) -> int:
+    """`work_on` in a process for each of the blocks; gives the worst exit code."""
+    torch.set_num_threads(1)
+    return joined([(work_on, (kind, rank, Path(folder))) for rank in range(len(UNEQUAL))])
+
+
+def joined(calls: list[tuple[Callable[..., None], tuple[Any, ...]]]) -> int:
     # Forked, so that torch is imported once. The parent has started no thread.
     context = multiprocessing.get_context("fork")
-    processes = [
-        context.Process(target=work, args=(rank, Path(folder), names)) for rank in range(WORLD)
-    ]
+    processes = [context.Process(target=call, args=given) for call, given in calls]
     for process in processes:
         process.start()
     for process in processes:

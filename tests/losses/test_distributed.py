@@ -14,9 +14,19 @@ from typing import Any
 import pytest
 import several_processes
 import torch
-from several_processes import CUTS, FUSED_CUTS, RELATIVES, WORLD, block_of, inputs, train
+from several_processes import (
+    CUTS,
+    FUSED_CUTS,
+    RELATIVES,
+    UNEQUAL,
+    WORLD,
+    block_of,
+    inputs,
+    train,
+)
 
 from lacvit.losses import LossDetails, supcon_loss
+from lacvit.losses.supcon import AUTO
 
 NAMES = ["auto", "reference", "tiled", *RELATIVES]
 FUSED = ["fused"] if find_spec("triton") else []
@@ -37,6 +47,34 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     )
     assert run.returncode == 0, run.stderr[-3000:]
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(WORLD)]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "cpu",  # what the GPUs run, where there are none
+        pytest.param(
+            "cuda",
+            marks=pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs"),
+        ),
+    ],
+)
+def test_on_processes_with_a_device_each(kind, tmp_path):
+    """Gloo on processors, NCCL on GPUs."""
+    launch = "import sys, several_processes; sys.exit(several_processes.launch_on(*sys.argv[1:]))"
+    command = [sys.executable, "-c", launch, kind, str(tmp_path)]
+    folder = Path(several_processes.__file__).parent
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr[-3000:]
+    x, labels = inputs(sum(UNEQUAL))
+    x.requires_grad_()
+    truth = supcon_loss(x, labels, impl="reference")
+    truth.backward()
+    for rank in range(len(UNEQUAL)):
+        loss, gradient = torch.load(tmp_path / f"{rank}.pt")
+        torch.testing.assert_close(loss, truth.detach(), rtol=1e-6, atol=0, check_dtype=False)
+        expected = len(UNEQUAL) * x.grad[block_of(UNEQUAL, rank)]
+        torch.testing.assert_close(gradient, expected, rtol=1e-5, atol=1e-5, check_dtype=False)
 
 
 @pytest.mark.parametrize("cut", CUTS, ids=str)
@@ -98,9 +136,7 @@ def test_a_batch_without_positives_or_rows_is_zero_everywhere(answers, rank):
 
 @pytest.mark.parametrize("rank", range(WORLD))
 def test_details_count_the_whole_batch(answers, rank):
-    assert answers[rank]["others"]["details"] == LossDetails(
-        "tiled", "the rows of several processes; each computes its own share", 7, 1
-    )
+    assert answers[rank]["others"]["details"] == LossDetails(*AUTO, 7, 1)
 
 
 @pytest.mark.parametrize("rank", range(WORLD))
@@ -141,7 +177,11 @@ def test_without_a_group_a_process_is_alone(answers, rank):
         ("impl", "process 2 of 4: impl is 'x'; allowed: auto, reference"),
         ("temperature", "the processes disagree on temperature: 0.1, 0.1, 1.1, 0.1 (process 0"),
         ("text", "process 2 of 4: temperature is 'x'; it must be a number above 0"),
-        ("ours", "Boolean value of Tensor with more than one value is ambiguous"),
+        ("normalize", "process 2 of 4: normalize is []; give True or False."),
+        ("ours", "an odd number"),
+        ("losses", "the processes disagree on loss: supcon, supcon, npair, supcon (process 0 f"),
+        ("relatives", "the processes disagree on loss: sincere, sincere, npair, sincere (pro"),
+        ("minute", "process 0 of 4: temperature is 1e-310, where logits overflow in torch.float64"),
         ("dimensions", "the processes disagree on dimensions: 2, 2, 1, 2 (process 0 first)"),
         ("dtype", "disagree on dtype: torch.float64, torch.float64, torch.float32, torch.float64"),
         ("twice", "the loss over a process group has no second derivative (create_graph=True)"),

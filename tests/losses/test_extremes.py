@@ -116,7 +116,7 @@ def test_rows_of_half_precision_may_be_as_long_as_it_allows() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.005, 0.1])
-@pytest.mark.parametrize("beta", [2, 100, 1e4])
+@pytest.mark.parametrize("beta", [2, 100, 1000])
 def test_hard_negatives_keep_their_digits_at_any_weighting(beta: float, temperature: float) -> None:
     loss = partial(supcon_loss, negative_weighting=beta, temperature=temperature)
     z = unit(torch.float32)
@@ -125,7 +125,43 @@ def test_hard_negatives_keep_their_digits_at_any_weighting(beta: float, temperat
     torch.testing.assert_close(value.double(), truth, rtol=1e-6, atol=0)
     error = (gradient.double() - true_gradient).norm() / true_gradient.norm()
     # Of a logit, and of (1 + beta) p - beta p'.
-    assert error < 1e-6 / temperature * (1 + beta)
+    bar = 1e-6 / temperature * (1 + beta)
+    assert bar < 0.5  # a gradient of zeros would be off by 1
+    assert error < bar
+
+
+@pytest.mark.parametrize(
+    ("labels", "temperature", "dtype"),
+    [
+        (torch.zeros_like(LABELS), 0.1, torch.float64),  # no negative
+        (LABELS, 0.002, torch.float32),  # positives or negatives are as good as nothing
+        (LABELS, 0.0005, torch.float64),
+    ],
+)
+def test_second_derivatives_of_hard_negatives_are_numbers(
+    labels: Tensor, temperature: float, dtype: torch.dtype
+) -> None:
+    x = rows(dtype).requires_grad_()
+    loss = supcon_loss(x, labels, temperature=temperature, negative_weighting=0.5)
+    (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
+    (second,) = torch.autograd.grad((gradient * rows(dtype).flip(0)).sum(), x)
+    assert second.isfinite().all()
+    assert second.abs().max() > 0
+
+
+@every_loss
+@pytest.mark.parametrize(
+    ("dtype", "temperature"), [(torch.float32, 1e-39), (torch.float64, 1e-310)]
+)
+@pytest.mark.parametrize("normalize", [False, True])
+def test_a_temperature_without_room_for_logits_is_refused(
+    name: str, dtype: torch.dtype, temperature: float, normalize: bool
+) -> None:
+    for n in (24, 0):
+        with pytest.raises(InputError, match="where logits overflow in"):
+            LOSSES[name](
+                0 * rows(dtype)[:n], LABELS[:n], temperature=temperature, normalize=normalize
+            )
 
 
 def test_the_largest_weighting_counts_the_nearest_negative_alone() -> None:
@@ -239,12 +275,18 @@ def test_however_it_is_called_the_gradient_is_the_same(
 
 
 @every_loss
-def test_rows_that_are_one_row_expanded(name: str) -> None:
-    """Strides of 0; the gradients of equal rows add up to nothing."""
-    leaf = rows(torch.float64)[:1].clone().requires_grad_()
-    LOSSES[name](leaf.expand(24, 5), LABELS).backward()
-    assert leaf.grad is not None
-    assert leaf.grad.abs().max() < 1e-13
+def test_strides_of_zero(name: str) -> None:
+    """One column that stands for all, and one row: the gradients of equal rows add up to none."""
+    column = rows()[:, :1] / 3
+    _, truth = value_and_gradient(LOSSES[name], column.repeat(1, 5), normalize=False)
+    leaf = column.clone().requires_grad_()
+    LOSSES[name](leaf.expand(24, 5), LABELS, normalize=False).backward()
+    torch.testing.assert_close(leaf.grad, truth.sum(dim=1, keepdim=True))
+    assert truth.abs().max() > 1e-3
+    row = rows(torch.float64)[:1].clone().requires_grad_()
+    LOSSES[name](row.expand(24, 5), LABELS).backward()
+    assert row.grad is not None
+    assert row.grad.abs().max() < 1e-13
 
 
 @every_loss

@@ -61,7 +61,7 @@ def meet(
     def describe(own: tuple[Tensor, Tensor]) -> dict[str, Any]:
         z_RD = own[0]
         kind = {"dimensions": z_RD.shape[1], "dtype": z_RD.dtype, "device": z_RD.device.type}
-        return {"rows": len(z_RD), **kind, **shared}
+        return {**shared, "rows": len(z_RD), **kind}
 
     (z_RD, labels_R), everyone = prepare_together(enter, describe, group)
     sizes = tuple(description.pop("rows") for description in everyone)
@@ -110,8 +110,8 @@ class _AveragedLater(torch.autograd.Function):
 
 
 def _refuse_differences(everyone: list[dict[str, Any]]) -> None:
-    for name in everyone[0]:
-        values = [description[name] for description in everyone]
+    for name in everyone[0]:  # the loss comes first: others have other arguments
+        values = [description.get(name) for description in everyone]
         if any(value != values[0] for value in values):
             listed = ", ".join(str(value) for value in values)
             raise InputError(

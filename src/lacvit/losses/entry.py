@@ -20,6 +20,7 @@ BatchLoss = Callable[[Tensor, Batch], Tensor]
 
 
 def loss_of_all(
+    name: str,
     compute: BatchLoss,
     embeddings_RD: Tensor,
     labels_R: Tensor,
@@ -28,7 +29,7 @@ def loss_of_all(
     normalize: bool,
     group: ProcessGroup | None,
 ) -> Tensor:
-    """``compute`` on the checked rows of every process of the group.
+    """``compute``, the loss of that name, on the checked rows of every process of the group.
 
     Every process computes the whole loss: the value is the single process's and so, under
     DistributedDataParallel's averaging, is the gradient; the work is not divided. A caller under
@@ -40,10 +41,11 @@ def loss_of_all(
     run: Callable[..., Tensor] = _loss_of_all
     if torch.compiler.is_compiling():
         run = torch.compiler.disable(_loss_of_all)
-    return run(compute, embeddings_RD, labels_R, temperature, normalize, group)
+    return run(name, compute, embeddings_RD, labels_R, temperature, normalize, group)
 
 
 def _loss_of_all(
+    name: str,
     compute: BatchLoss,
     embeddings_RD: Tensor,
     labels_R: Tensor,
@@ -52,7 +54,7 @@ def _loss_of_all(
     group: ProcessGroup | None,
 ) -> Tensor:
     check = partial(enter, embeddings_RD, labels_R, temperature, normalize)
-    alike = {"temperature": temperature, "normalize": normalize}
+    alike = {"loss": name, "temperature": temperature, "normalize": normalize}
     z_RD, labels_R, block = meet(check, group, alike)
     batch = gather_batch(z_RD, labels_R, float(temperature), embeddings_RD.dtype, block)
     with torch.autocast(z_RD.device.type, enabled=False):

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from lacvit.errors import InputError
 from lacvit.losses.batch import Batch
-from lacvit.losses.linear_memory import Pairs, Passes, linear_memory_supcon
+from lacvit.losses.linear_memory import Forces, Pairs, Passes, linear_memory_supcon
 
 LOG2_E = 1 / math.log(2)
 
@@ -38,7 +38,7 @@ def fused_supcon(z_RD: Tensor, batch: Batch) -> Tensor:
     """`linear_memory_supcon` by Triton kernels, where `refuse_what_kernels_cannot` has nothing."""
     operands = torch.bfloat16 if batch.operands == torch.bfloat16 else torch.float32
     passes = Passes(
-        partial(log_denominators, operands=operands), partial(repulsion, operands=operands)
+        partial(log_denominators, operands=operands), partial(gradients, operands=operands)
     )
     return linear_memory_supcon(z_RD, batch, passes)
 
@@ -116,24 +116,24 @@ def log_denominators(pairs: Pairs, kept: list[Tensor] | None, *, operands: torch
     return log_denominator_R
 
 
-def repulsion(
-    pairs: Pairs, log_denominator_N: Tensor, kept: list[Tensor], *, operands: torch.dtype
-) -> Tensor:
-    """See `linear_memory.Repulsion`."""
+def gradients(pairs: Pairs, forces: Forces, kept: list[Tensor], *, operands: torch.dtype) -> Tensor:
+    """See `linear_memory.Gradients`."""
     z_ND, n_rows = pairs.z_ND, len(pairs.z_RD)
     n, d = z_ND.shape
-    push_RD = z_ND.new_empty(n_rows, d)
+    sum_RD = z_ND.new_empty(n_rows, d)
     cut = cut_for(d, operands)
     if n_rows > 0:
         with torch.cuda.device_of(z_ND):
-            _repulsion_kernel[(triton.cdiv(n_rows, cut.rows), triton.cdiv(d, cut.depth))](
+            _gradients_kernel[(triton.cdiv(n_rows, cut.rows), triton.cdiv(d, cut.depth))](
                 z_ND.to(operands).contiguous(),
-                log_denominator_N.contiguous() * LOG2_E,
-                push_RD,
+                forces.log_denominator_N.contiguous() * LOG2_E,
+                forces.class_index_N.contiguous(),
+                forces.pull_N.contiguous(),
+                sum_RD,
                 *(pairs.first, n_rows, n, LOG2_E / pairs.temperature),
                 **cut.options(d),
             )
-    return push_RD
+    return sum_RD
 
 
 # Beyond the last row the kernels do the last one again and do not store it: every number that they
@@ -166,8 +166,8 @@ def _log_denominators_kernel(
 
 
 @triton.jit(do_not_specialize=["first", "n_rows", "n"])
-def _repulsion_kernel(
-    z_ptr, log_denominator_ptr, push_ptr, first, n_rows, n, scale,
+def _gradients_kernel(
+    z_ptr, log_denominator_ptr, class_ptr, pull_ptr, sum_ptr, first, n_rows, n, scale,
     D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
     """Log-denominators to the base of 2, +inf where a row is no anchor."""
@@ -175,8 +175,9 @@ def _repulsion_kernel(
     place_P = first + tl.minimum(row_P, n_rows - 1)
     z_PK = _rows(z_ptr, place_P, n, 0, D, DEPTH)
     log_denominator_P = tl.load(log_denominator_ptr + place_P)
+    class_P, pull_P = tl.load(class_ptr + place_P), tl.load(pull_ptr + place_P)
     k = tl.program_id(1) * DEPTH
-    push_PK = tl.zeros([ROWS, DEPTH], tl.float32)
+    sum_PK = tl.zeros([ROWS, DEPTH], tl.float32)
     for start in range(0, n, COLUMNS):
         place_Q = start + tl.arange(0, COLUMNS)
         z_QK = _rows(z_ptr, place_Q, n, 0, D, DEPTH)
@@ -185,12 +186,15 @@ def _repulsion_kernel(
         # No share is above 1, however z_i.z_a and z_a.z_i are rounded.
         weight_PQ = tl.exp2(tl.minimum(score_PQ - log_denominator_P[:, None], 0.0))
         weight_PQ += tl.exp2(tl.minimum(score_PQ - log_denominator_Q[None, :], 0.0))
+        same_PQ = class_P[:, None] == tl.load(class_ptr + place_Q, place_Q < n, -1)[None, :]
+        attracts_PQ = same_PQ & (place_P[:, None] != place_Q[None, :])
+        weight_PQ -= tl.where(attracts_PQ, pull_P[:, None], 0.0)
         if D > DEPTH:
             z_QK = _rows(z_ptr, place_Q, n, k, D, DEPTH)
-        push_PK = tl.dot(weight_PQ.to(z_QK.dtype), z_QK, push_PK, input_precision="tf32x3")
+        sum_PK = tl.dot(weight_PQ.to(z_QK.dtype), z_QK, sum_PK, input_precision="tf32x3")
     depth_K = k + tl.arange(0, DEPTH)
-    push_ptr_PK = push_ptr + row_P.to(tl.int64)[:, None] * D + depth_K[None, :]
-    tl.store(push_ptr_PK, push_PK, (row_P < n_rows)[:, None] & (depth_K < D)[None, :])
+    sum_ptr_PK = sum_ptr + row_P.to(tl.int64)[:, None] * D + depth_K[None, :]
+    tl.store(sum_ptr_PK, sum_PK, (row_P < n_rows)[:, None] & (depth_K < D)[None, :])
 
 
 @triton.jit

@@ -11,6 +11,7 @@ from numbers import Real
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lacvit.errors import InputError
 from lacvit.losses.batch import Batch
@@ -64,4 +65,6 @@ def _weighted(beta: float, logits_BN: Tensor, positive_BN: Tensor, negative_BN: 
         - log_sum_exp(beta * below_BN, negative_BN)
     )
     mean_positive_B = logits_BN.masked_fill(~positive_BN, 0).sum(dim=1) / positive_BN.sum(dim=1)
-    return torch.logaddexp(log_positives_B, log_negatives_B) - mean_positive_B
+    # As logaddexp, whose second derivative is NaN where one of the two is as good as nothing.
+    more_B = functional.softplus(log_negatives_B - log_positives_B, threshold=50)
+    return log_positives_B + more_B - mean_positive_B

@@ -45,6 +45,7 @@ def npair_loss(
     computes the whole loss. Args, dtypes and errors: as `supcon_loss`.
     """
     return loss_of_all(
+        "npair",
         _npair,
         embeddings_ND,
         labels_N,

@@ -32,6 +32,8 @@ def enter(
             used (`Diverged`, if it is not finite); see `supcon_loss`.
     """
     check_arguments(embeddings_ND, labels_N, temperature)
+    if not isinstance(normalize, bool):
+        raise InputError(f"normalize is {normalize!r}; give True or False.")
     with torch.autocast(embeddings_ND.device.type, enabled=False):
         z_ND = checked_rows(embeddings_ND, temperature, normalize)
     return z_ND, labels_N.to(device=z_ND.device, dtype=torch.int64)
@@ -73,9 +75,14 @@ def checked_rows(embeddings_ND: Tensor, temperature: float, normalize: bool) -> 
     Call it outside autocast.
     """
     dtype = torch.promote_types(embeddings_ND.dtype, torch.float32)
+    most = torch.finfo(dtype).max * LEAST_ROOM
+    if 1 / most > float(temperature):
+        raise InputError(
+            f"temperature is {temperature}, where logits overflow in {dtype}; it must be above "
+            f"{1 / most:.1g} (usual: 0.05 to 0.5)."
+        )
     if len(embeddings_ND) == 0:
         return embeddings_ND.to(dtype)
-    most = torch.finfo(dtype).max * LEAST_ROOM
     square_N = squared_lengths(embeddings_ND.detach(), dtype)
     if not normalize:
         too_long_N = ~(square_N / temperature <= most)
@@ -87,11 +94,6 @@ def checked_rows(embeddings_ND: Tensor, temperature: float, normalize: bool) -> 
     usual = USUAL_SQUARES[0] <= least <= longest <= USUAL_SQUARES[1]
     if not usual:
         _refuse_infinite(embeddings_ND)
-    if 1 / float(temperature) > most:
-        raise InputError(
-            f"temperature is {temperature}, where logits overflow in {dtype}; it must be above "
-            f"{1 / most:.1g} (usual: 0.05 to 0.5)."
-        )
     if not usual:
         largest_N = _largest_entries(embeddings_ND).to(dtype)
         _refuse(largest_N == 0, "is all zeros and has no direction")

@@ -40,6 +40,7 @@ def sincere_loss(
     Args, dtypes and errors: as `supcon_loss`. With a group each process computes the whole loss.
     """
     return loss_of_all(
+        "sincere",
         partial(mean_over_anchors, _sincere),
         embeddings_ND,
         labels_N,

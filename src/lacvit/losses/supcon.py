@@ -45,16 +45,15 @@ def _fused_supcon(z_RD: Tensor, batch: Batch) -> Tensor:
     return loss
 
 
-# "auto" never takes "fused": no GPU has timed it yet.
 IMPLEMENTATIONS: dict[str, Implementation] = {
     "reference": reference_supcon,
     "tiled": tiled_supcon,
     "fused": _fused_supcon,
 }
 
-# Forward and backward, D = 128, one AVX-512 core, dense and tiled in ms: 0.64 and 0.72 at 96 rows,
-# 0.76 and 0.77 at 128, 1.1 and 0.96 at 192, 33 and 8.2 at 1024.
-DENSE_BELOW = 128
+# For few rows too: the dense one saves 0.1 ms below 128 (D = 128), and if autocast is on when
+# backward is called, its gradient is rounded. No GPU has timed "fused" yet.
+AUTO = "tiled", "exact, in memory that grows with the rows alone, on any device"
 
 
 @dataclass(frozen=True)
@@ -169,6 +168,7 @@ def _supcon_loss(
         return z_RD, labels
 
     alike = {
+        "loss": "supcon",
         "temperature": temperature,
         "normalize": normalize,
         "impl": impl,
@@ -176,7 +176,7 @@ def _supcon_loss(
     }
     z_RD, labels_R, block = meet(enter_here, group, alike)
     batch = gather_batch(z_RD, labels_R, float(temperature), embeddings_RD.dtype, block)
-    name, reason = _choose(impl, batch)
+    name, reason = AUTO if impl == "auto" else (impl, "asked for")
     compute = IMPLEMENTATIONS[name]
     if negative_weighting:
         name, reason = "weighted", f"negative_weighting is {negative_weighting}"
@@ -195,17 +195,3 @@ def _check_implementation(impl: str) -> None:
     if not isinstance(impl, str) or impl not in ("auto", *IMPLEMENTATIONS):
         allowed = ", ".join(["auto", *IMPLEMENTATIONS])
         raise InputError(f"impl is {impl!r}; allowed: {allowed}.")
-
-
-def _choose(impl: str, batch: Batch) -> tuple[str, str]:
-    """Name of the implementation and the reason for it; the same on every process."""
-    n = len(batch.z_ND)
-    if impl != "auto":
-        return impl, "asked for"
-    if batch.block.group is not None:
-        return "tiled", "the rows of several processes; each computes its own share"
-    if n >= DENSE_BELOW:
-        return "tiled", f"{n} rows; from {DENSE_BELOW} on it is the faster one"
-    if torch.is_autocast_enabled(batch.z_ND.device.type):
-        return "tiled", "autocast is on; its gradient is exact even if backward runs inside"
-    return "reference", f"{n} rows; below {DENSE_BELOW} the dense one is the faster"

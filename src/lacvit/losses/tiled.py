@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lacvit.losses.batch import Batch
-from lacvit.losses.linear_memory import Pairs, Passes, linear_memory_supcon
+from lacvit.losses.linear_memory import Forces, Pairs, Passes, linear_memory_supcon
 
 TILE = 512
 KEPT_BYTES = 40 * 2**20
@@ -31,7 +31,7 @@ LOG2_E = 1 / math.log(2)
 
 def tiled_supcon(z_RD: Tensor, batch: Batch) -> Tensor:
     """`linear_memory_supcon` by tiles of plain torch."""
-    return linear_memory_supcon(z_RD, batch, Passes(log_denominators, repulsion))
+    return linear_memory_supcon(z_RD, batch, Passes(log_denominators, gradients))
 
 
 def log_denominators(pairs: Pairs, kept: list[Tensor] | None) -> Tensor:
@@ -56,15 +56,18 @@ def log_denominators(pairs: Pairs, kept: list[Tensor] | None) -> Tensor:
     return log_sum_R
 
 
-def repulsion(pairs: Pairs, log_denominator_N: Tensor, kept: list[Tensor]) -> Tensor:
-    """See `linear_memory.Repulsion`; ``kept`` as `log_denominators` left it."""
+def gradients(pairs: Pairs, forces: Forces, kept: list[Tensor]) -> Tensor:
+    """See `linear_memory.Gradients`; ``kept`` as `log_denominators` left it."""
     cut = _cut(pairs)
-    push_RD = torch.zeros_like(pairs.z_RD, memory_format=torch.contiguous_format)
+    sum_RD = torch.zeros_like(pairs.z_RD, memory_format=torch.contiguous_format)
     exponentials = _exponentials_fit(pairs)
-    z, push = cut.of_all(pairs.z_ND), cut.of_rows(push_RD)
-    log_denominator = cut.of_all(log_denominator_N)
-    share = cut.of_all(torch.exp(-log_denominator_N))
-    weight = push_RD.new_empty(cut.side**2)
+    z, sums = cut.of_all(pairs.z_ND), cut.of_rows(sum_RD)
+    log_denominator = cut.of_all(forces.log_denominator_N)
+    share = cut.of_all(torch.exp(-forces.log_denominator_N))
+    # As floats, which compare ten times as fast here; exact below 2^24 classes.
+    classes = cut.of_all(forces.class_index_N.to(sum_RD.dtype))
+    pull = cut.of_all(forces.pull_N)
+    weight, same = sum_RD.new_empty(cut.side**2), sum_RD.new_empty(cut.side**2)
     for tile in _tiles(pairs, cut, exponentials, kept, keep=False):
         rows, columns, values_PQ = tile.rows, tile.columns, tile.values_PQ
         weight_PQ = weight[: values_PQ.numel()].view(values_PQ.shape)
@@ -77,10 +80,15 @@ def repulsion(pairs: Pairs, log_denominator_N: Tensor, kept: list[Tensor]) -> Te
             torch.sub(values_PQ, log_denominator[rows][:, None], out=weight_PQ)
             weight_PQ.clamp_(max=0).exp_()
             weight_PQ += (values_PQ - log_denominator[columns]).clamp_(max=0).exp_()
-        push[rows].addmm_(weight_PQ, z[columns])
+        same_PQ = same[: values_PQ.numel()].view(values_PQ.shape)
+        torch.eq(classes[rows][:, None], classes[columns], out=same_PQ)
+        weight_PQ.addcmul_(same_PQ, pull[rows][:, None], value=-1)
+        if rows == columns:
+            weight_PQ.fill_diagonal_(0.0)
+        sums[rows].addmm_(weight_PQ, z[columns])
         if tile.mirrored:
-            push[columns].addmm_(weight_PQ.T, z[rows])
-    return push_RD
+            sums[columns].addmm_(weight_PQ.T, z[rows])
+    return sum_RD
 
 
 def _exponentials_fit(pairs: Pairs) -> bool:
