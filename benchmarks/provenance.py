@@ -34,13 +34,15 @@ def device_name() -> str:
 
 
 def commit() -> str:
-    """The checkout's commit, marked where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    """The checkout's commit, marked where files other than results differ from it."""
+    describe = ["git", "describe", "--always", "--exclude=*"]
+    differ = ["git", "diff", "--quiet", "HEAD", "--", ":/", ":(top,exclude)*/results/*"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        found = subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+        dirty = subprocess.run(differ).returncode != 0
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return found.stdout.strip()
+    return f"{found}-dirty" if dirty else found
 
 
 def add_output(parser: argparse.ArgumentParser, results: Path) -> None:

@@ -4,6 +4,9 @@ import pytest
 from accessible import faults, tree
 from run_folders import make_run_folder, make_thumbnails
 
+from digit_folders import write_digit_folder
+from lacvit import pipeline
+from lacvit.config import make_settings
 from lacvit.report import write_report
 
 LONG = "Rhododendron_ferrugineum_var_atrovirens_without_a_single_space"
@@ -36,6 +39,33 @@ def opened(watched, pages):
         return watched(pages(name).as_uri(), width, scheme)
 
     return open_page
+
+
+@pytest.fixture(scope="module")
+def trained(browser, tmp_path_factory):
+    """The page that a real run left behind."""
+    place = tmp_path_factory.mktemp("trained")
+    recipe = {
+        "data.path": str(write_digit_folder(place / "digits")),
+        "method": "lacvit",
+        "backbone.spec": "pico",
+        "contrastive.epochs": 2,
+        "contrastive.batch_size": 8,
+        "precision": "fp32",
+    }
+    request = pipeline.Request(output=place / "run")
+    return pipeline.train(make_settings(recipe=recipe), request).run_folder / "report.html"
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_page_of_a_real_run(trained, watched, width, scheme):
+    page = watched(trained.as_uri(), width, scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    assert overflow(page) <= 0
+    assert faults(page) == []
+    assert page.locator("#classes").get_by_text("digit 0").count() > 0
+    pictures = "[...document.images].filter(i => i.complete && i.naturalWidth).length"
+    assert page.evaluate(pictures) > 0
 
 
 def overflow(page):
