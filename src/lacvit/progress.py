@@ -12,20 +12,19 @@ if TYPE_CHECKING:
 
     from lacvit.training.logs import Progress
 
-# What of an epoch's figures is shown live, and how.
+# What of an epoch's figures is shown beside the loss, and how.
 SHOWN = {
-    "loss": "loss {:.3f}",
     "knn_accuracy": "k-NN {:.1%}",
     "effective_rank": "rank {:.1f}",
     "train_accuracy": "train {:.1%}",
     "validation_accuracy": "val {:.1%}",
 }
-WIDE = 110  # characters, from which the bar has its full length
-PLAIN_LINES = 20  # epochs told of where there is no bar
+# Characters of the bar by those of the terminal: at 80 the figures of stage 1 leave no room.
+BARS = ((110, 24), (90, 8))
 
 
 class LiveProgress:
-    """A bar a stage and its latest figures; plain lines where stderr cannot move its cursor."""
+    """A line a stage, with its latest figures; one an epoch where stderr moves no cursor."""
 
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -36,14 +35,14 @@ class LiveProgress:
             """Of a narrow terminal the figures give up their end, and nothing else."""
             return Column(no_wrap=True, min_width=width)
 
-        bar = 24 if console.width >= WIDE else 8
+        bar = next((bar for width, bar in BARS if console.width >= width), 0)
         self._console = console
         self._plain = not console.is_terminal or console.is_dumb_terminal
         self._bars = Bars(
-            TextColumn("  {task.description:<14}", table_column=whole(16)),
-            BarColumn(bar_width=bar, table_column=whole(bar)),
-            TextColumn("{task.fields[epoch]:>9}", table_column=whole(9)),
-            TimeRemainingColumn(True, True, table_column=whole(5)),
+            TextColumn("{task.description:<13}", table_column=whole(13)),
+            *([BarColumn(bar_width=bar, table_column=whole(bar))] if bar else []),
+            TextColumn("{task.fields[epoch]:>7}", table_column=whole(7)),
+            TimeRemainingColumn(True, True, table_column=whole(7)),
             TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True)),
             console=console,
             disable=self._plain,
@@ -76,8 +75,7 @@ class LiveProgress:
             epoch=f"{self._done}/{self._epochs}",
             figures=figures,
         )
-        every = max(1, self._epochs // PLAIN_LINES)
-        if self._plain and (self._done % every == 0 or self._done == self._epochs):
+        if self._plain:
             self.message(f"  {self._stage} {self._done}/{self._epochs}  {figures}")
 
     def end(self) -> None:
@@ -87,11 +85,14 @@ class LiveProgress:
 
 
 def _figures(scalars: Mapping[str, float]) -> Iterator[str]:
+    """The loss first, as a narrow terminal cuts the end: alone, or between its start and floor."""
+    if "loss_start" in scalars:
+        yield "loss {loss:.2f} ({loss_start:.2f} to {loss_floor:.2f})".format_map(scalars)
+    elif "loss" in scalars:
+        yield f"loss {scalars['loss']:.3f}"
     for name, form in SHOWN.items():
         if name in scalars:
             yield form.format(scalars[name])
-    if "loss_start" in scalars:
-        yield f"(loss {scalars['loss_start']:.2f} at start, floor {scalars['loss_floor']:.2f})"
 
 
 class JsonProgress:
