@@ -134,6 +134,15 @@ def test_what_an_arm_fixes_is_changed_by_nothing(
     assert refusal(flags={"method": method, key: other}) == text
 
 
+def test_two_assignments_of_one_setting_agree() -> None:
+    same = [("contrastive.lr", 0.1), ("seed", 1), ("contrastive.lr", 0.1)]
+    assert make_settings(assignments=same).contrastive.lr == 0.1
+    assert refusal(assignments=[*same, ("contrastive.lr", "auto"), ("sed", 1)]) == (
+        "contrastive.lr is 0.1 by one --set and 'auto' by another; give one of them.\n"
+        "There is no setting 'sed'. The nearest is 'seed'."
+    )
+
+
 def test_a_name_without_its_section_is_looked_for_in_all() -> None:
     said = refusal(assignments=[("temprature", 0.2)])
     assert said == (
@@ -251,6 +260,8 @@ def test_a_value_out_of_range_is_refused(key: str, value: object, said: str) -> 
         ("linear-probe", "backbone.drop_path", 0.1, "which leaves the backbone as it is"),
         ("lacvit", "backbone.lora_rank", 4, "has no effect with --trainable all"),
         ("lacvit", "head.lr", 0.1, "head.solver=exact; set head.solver=sgd."),
+        ("cross-entropy-paper", "head.epochs", 50, "cross_entropy.head_init=random; leave it out,"),
+        ("cross-entropy-paper", "head.strengths", [5.0], "or set cross_entropy.head_init=probe."),
     ],
 )
 @pytest.mark.parametrize("by_flag", [True, False])
@@ -280,10 +291,61 @@ def test_what_the_arm_cannot_use_is_refused(
         ("lacvit-finetune", "cross_entropy.share_of_passes", 0.5),
         ("lacvit-finetune", "head.strengths", [1.0]),
         ("lacvit", "backbone.trainable", "last-2"),
+        ("cross-entropy", "head.epochs", 5),
+        ("joint", "head.epochs", 5),
     ],
 )
 def test_what_an_arm_uses_in_passing_is_allowed(method: str, key: str, value: object) -> None:
     make_settings(flags={"method": method}, assignments=[(key, value)])
+
+
+@pytest.mark.parametrize("key", ["head.epochs", "head.strengths"])
+def test_a_probe_is_fitted_only_where_a_stage_starts_from_one(key: str) -> None:
+    asked = [(key, [5] if key == "head.strengths" else 5)]
+    for method, section in (("cross-entropy", "cross_entropy"), ("joint", "joint")):
+        init = f"{section}.head_init"
+        for recipe in ({init: "random"}, {}):
+            text = refusal(
+                recipe=recipe,
+                flags={"method": method},
+                assignments=[*asked, *([] if recipe else [(init, "random")])],
+            )
+            assert text == (
+                f"{key} has no effect with {init}=random; leave it out, or set {init}=probe."
+            )
+        # Its last head is solved too.
+        make_settings(
+            recipe={init: "random"}, flags={"method": f"{method}-refit"}, assignments=asked
+        )
+    probe = [*asked, ("cross_entropy.head_init", "probe")]
+    make_settings(flags={"method": "cross-entropy-paper"}, assignments=probe)
+
+
+@pytest.mark.parametrize(
+    ("method", "solver", "key", "value"),
+    [
+        ("cross-entropy-refit", "knn", "head.epochs", 5),
+        ("lacvit", "knn", "head.strengths", [5]),
+        ("lacvit", "sgd", "head.strengths", [5]),
+    ],
+)
+def test_what_the_solver_of_the_head_leaves_unread_is_refused(
+    method: str, solver: str, key: str, value: object
+) -> None:
+    given = {"method": method, "head.solver": solver}
+    text = f"{key} has no effect with head.solver={solver}; set head.solver=exact."
+    assert refusal(recipe=given, assignments=[(key, value)]) == text
+
+
+@pytest.mark.parametrize(
+    ("solver", "key", "value"),
+    [("knn", "head.strengths", [5]), ("sgd", "head.strengths", [5]), ("sgd", "head.epochs", 5)],
+)
+def test_the_probe_is_exact_whatever_solves_the_last_head(
+    solver: str, key: str, value: object
+) -> None:
+    given = {"method": "cross-entropy-refit", "head.solver": solver}
+    make_settings(recipe=given, assignments=[(key, value)])
 
 
 def test_live_views_of_the_head_may_be_set_without_an_encoder_stage() -> None:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from lacvit.errors import InputError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -121,12 +123,21 @@ class JsonProgress:
         sys.stderr.flush()
 
 
-def make_progress(*, quiet: bool, json_logs: bool) -> Progress:
-    """The one that the flags ask for."""
+def make_progress(*, quiet: bool, json_logs: bool, silent: bool = False) -> Progress:
+    """The one that the flags ask for; none where ``silent`` says that another process speaks.
+
+    Raises:
+        InputError: the flags contradict each other.
+    """
+    if quiet and json_logs:
+        raise InputError(
+            "--quiet asks for no progress, and --json-logs for progress as JSON lines; "
+            "give one of them."
+        )
     from rich.console import Console
 
     from lacvit.training.logs import Silence
 
-    if json_logs:
-        return JsonProgress()
-    return Silence() if quiet else LiveProgress(Console(stderr=True))
+    if quiet or silent:
+        return Silence()
+    return JsonProgress() if json_logs else LiveProgress(Console(stderr=True))

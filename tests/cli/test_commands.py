@@ -253,6 +253,15 @@ def test_evaluate_tells_known_images_from_unknown_ones(
             ["train", "DIGITS", "--epochs", "3", "--set", "contrastive.epochs=4"],
             "--epochs is 3 by its flag and 4 by --set",
         ),
+        (
+            ["train", "DIGITS", "--set", "seed=1", "--set", "seed=2"],
+            "seed is 1 by one --set and 2 by another; give one of them.",
+        ),
+        (
+            ["train", "DIGITS", "--quiet", "--json-logs"],
+            "lacvit: --quiet asks for no progress, and --json-logs for progress as JSON lines; "
+            "give one of them.",
+        ),
         (["predict", "DIGITS", "x.png"], "There is no image at x.png"),
         (["predict", "DIGITS", "DIGITS"], "holds no model"),
         (["evaluate", "TRAINED", "nowhere"], "nowhere does not exist"),
@@ -387,6 +396,11 @@ def test_compare_on_several_sets_ends_in_one_table(
         (["--shots", "ten"], "--shots is 'ten'; give whole numbers, such as 10,50."),
         (["--methods", "lacvit"], "--methods names lacvit; give two or more different ones"),
         (["--set", "seed=3"], "seed differs from run to run here: give it by --seeds."),
+        (
+            ["--set", "views.flip=0", "--set", "views.flip=1"],
+            "views.flip is 0 by one --set and 1 by another; give one of them.",
+        ),
+        (["--quiet", "--json-logs"], "--quiet asks for no progress, and --json-logs for progress"),
     ],
 )
 def test_compare_refuses(

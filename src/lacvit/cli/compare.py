@@ -12,7 +12,14 @@ import typer
 
 from lacvit.arms import ARMS, COMPARED
 from lacvit.cli.options import Download, Root
-from lacvit.config import OF_ITS_BUDGET, OF_ONE_RUN, has_effect, parse_assignment, read_recipe
+from lacvit.config import (
+    OF_ITS_BUDGET,
+    OF_ONE_RUN,
+    contradictory_assignments,
+    has_effect,
+    parse_assignment,
+    read_recipe,
+)
 from lacvit.errors import InputError
 
 
@@ -131,7 +138,10 @@ def compare(
     if left_out := [f"{key} ({flag})" for key, flag in decided.items() if key in of_all]:
         said = f"Left out of {recipe}, and said by flags here: {', '.join(left_out)}."
         print(said, file=sys.stderr)
-    assigned = dict(parse_assignment(text) for text in assign or ())
+    assignments = [parse_assignment(text) for text in assign or ()]
+    if faults := contradictory_assignments(assignments):
+        raise InputError("\n".join(faults))
+    assigned = dict(assignments)
     flags = {
         "data.root": None if root is None else str(root),
         "data.hold_out_classes": hold_out_classes,

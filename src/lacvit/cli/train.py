@@ -198,7 +198,7 @@ def _run(
 
     # Of several processes that a launcher started, the first speaks.
     silent = os.environ.get("RANK", "0") != "0"
-    progress = make_progress(quiet=quiet or silent, json_logs=json_logs and not silent)
+    progress = make_progress(quiet=quiet, json_logs=json_logs, silent=silent)
     request = pipeline.Request(output=output, overwrite=overwrite, max_seconds=max_seconds)
     if dry_run:
         if not silent:

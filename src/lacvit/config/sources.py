@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -29,6 +29,14 @@ OF_ONE_RUN = {
 # Epochs that the budget of a comparison decides for every method, by lacvit's.
 OF_ITS_BUDGET = ("cross_entropy.epochs", "joint.epochs")
 STAGE_SECTIONS = ("contrastive", "cross_entropy", "joint", "head")
+# What each way to a head reads alone; the probe that a stage's head may start from is exact.
+OF_SOLVER: Mapping[str, Sequence[str]] = MappingProxyType(
+    {
+        "exact": ("head.epochs", "head.strengths"),
+        "sgd": ("head.epochs", "head.lr", "head.batch_size"),
+        "knn": (),
+    }
+)
 # What nothing reads where the backbone is left as it is.
 OF_ITS_TRAINING = (
     "backbone.trainable",
@@ -91,6 +99,16 @@ def parse_assignment(text: str) -> tuple[str, object]:
         return key.strip(), value.strip()
 
 
+def contradictory_assignments(assignments: Iterable[tuple[str, object]]) -> list[str]:
+    """The faults of settings that two ``--set`` give different values."""
+    first: dict[str, object] = {}
+    return [
+        f"{key} is {first[key]!r} by one --set and {value!r} by another; give one of them."
+        for key, value in assignments
+        if first.setdefault(key, value) != value
+    ]
+
+
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
     """Nested tables as dotted keys."""
     flat: dict[str, object] = {}
@@ -113,7 +131,7 @@ def _nest(flat: Mapping[str, object]) -> dict[str, Any]:
 def make_settings(
     *,
     recipe: Mapping[str, object] | None = None,
-    assignments: Iterable[tuple[str, object]] = (),
+    assignments: Sequence[tuple[str, object]] = (),
     flags: Mapping[str, object] | None = None,
     typed: Mapping[str, str] = MappingProxyType({}),
 ) -> RunSettings:
@@ -124,13 +142,15 @@ def make_settings(
 
     Raises:
         InputError: every fault at once: unknown keys (with the nearest), values out of range, a
-            flag and a ``--set`` that disagree, a setting that the chosen arm cannot use.
+            flag and a ``--set`` or two ``--set`` that disagree, a setting that the chosen arm
+            cannot use.
     """
     recipe = dict(recipe or {})
     assigned = dict(assignments)
     flags = {key: value for key, value in (flags or {}).items() if value is not None}
     known = all_keys()
-    faults = [
+    faults = contradictory_assignments(assignments)
+    faults += [
         f"{key} is {flags[key]!r} by its flag and {assigned[key]!r} by --set; give one of them."
         for key in sorted(flags.keys() & assigned.keys())
         if flags[key] != assigned[key]
@@ -200,51 +220,49 @@ def has_effect(key: str, method: str, given: Mapping[str, object]) -> bool:
 
 def _unusable(name: str, arm: Arm, given: Mapping[str, object], asked: Iterable[str]) -> list[str]:
     """Settings that were asked for by hand and that nothing in the arm reads."""
+    reasons = {key: _why_unread(key, name, arm, given) for key in asked}
+    return [f"{key} has no effect with {why}." for key, why in reasons.items() if why]
+
+
+def _why_unread(key: str, name: str, arm: Arm, given: Mapping[str, object]) -> str | None:
+    """What keeps the arm from reading a setting, and what to do; None where it is read."""
+    section = key.split(".")[0]
+    tuning = [stage for stage in ("cross_entropy", "joint") if stage in arm.stages]
+    probed = [stage for stage in tuning if _starts_from_probe(stage, arm, given)]
     live = given.get("head.features") == "live"
     corners = given.get("features.crops") == "corners"  # mirrored ones too, unless views.flip=0
-    solver = arm.fixed.get("head.solver", given.get("head.solver", "exact"))
-    stages = ", ".join(arm.stages)
-    faults = []
-    for key in asked:
-        section = key.split(".")[0]
-        # Every other training of the encoder spends the contrastive stage's passes, and its head
-        # starts from a probe.
-        elsewhere = {"cross_entropy", "joint"} & set(arm.stages) and key in (
-            "contrastive.epochs",
-            "head.epochs",
-            "head.strengths",
-        )
-        if key in arm.fixed and given.get(key) != arm.fixed[key]:
-            faults.append(
-                f"{key} has no effect with --method {name}, where it is always {arm.fixed[key]}; "
-                f"leave it out or choose another method."
-            )
-        elif key in OF_JITTER and arm.fixed.get("views.jitter_probability") == 0:
-            faults.append(
-                f"{key} has no effect with --method {name}, whose views keep their colours; "
-                f"leave it out or choose another method."
-            )
-        elif section in STAGE_SECTIONS and section not in arm.stages and not elsewhere:
-            faults.append(
-                f"{key} has no effect with --method {name}, whose stages are {stages}; "
-                f"leave it out or choose another method."
-            )
-        elif not arm.trains_encoder and (
-            key in OF_ITS_TRAINING
-            or (section == "views" and not live and not (key == "views.flip" and corners))
-        ):
-            faults.append(
-                f"{key} has no effect with --method {name}, which leaves the backbone as it is; "
-                f"leave it out or choose another method."
-            )
-        elif key == "backbone.lora_rank" and given.get("backbone.trainable") != "lora":
-            trainable = given.get("backbone.trainable", "all")
-            faults.append(f"{key} has no effect with --trainable {trainable}; leave it out.")
-        elif solver != "sgd" and key in ("head.lr", "head.batch_size"):
-            faults.append(f"{key} has no effect with head.solver={solver}; set head.solver=sgd.")
-        elif solver == "knn" and key in ("head.epochs", "head.strengths") and not elsewhere:
-            faults.append(f"{key} has no effect with head.solver=knn; set head.solver=exact.")
-    return faults
+    solver = str(arm.fixed.get("head.solver", given.get("head.solver", "exact")))
+    solvers = [solver for solver, keys in OF_SOLVER.items() if key in keys]
+    other = "leave it out or choose another method"
+    # Every other training of the encoder spends the contrastive stage's passes, and the probe that
+    # its head starts from is an exact head.
+    elsewhere = (key == "contrastive.epochs" and tuning) or (
+        probed and (key == "head.strengths" or (key == "head.epochs" and solver == "exact"))
+    )
+    if key in arm.fixed and given.get(key) != arm.fixed[key]:
+        return f"--method {name}, where it is always {arm.fixed[key]}; {other}"
+    if key in OF_JITTER and arm.fixed.get("views.jitter_probability") == 0:
+        return f"--method {name}, whose views keep their colours; {other}"
+    if section in STAGE_SECTIONS and section not in arm.stages and not elsewhere:
+        if key in OF_SOLVER["exact"] and tuning and not probed:
+            init = f"{tuning[0]}.head_init"
+            return f"{init}=random; leave it out, or set {init}=probe"
+        return f"--method {name}, whose stages are {', '.join(arm.stages)}; {other}"
+    if not arm.trains_encoder and (
+        key in OF_ITS_TRAINING
+        or (section == "views" and not live and not (key == "views.flip" and corners))
+    ):
+        return f"--method {name}, which leaves the backbone as it is; {other}"
+    if key == "backbone.lora_rank" and given.get("backbone.trainable") != "lora":
+        return f"--trainable {given.get('backbone.trainable', 'all')}; leave it out"
+    if solvers and solver not in solvers and not elsewhere:
+        return f"head.solver={solver}; set head.solver={solvers[0]}"
+    return None
+
+
+def _starts_from_probe(stage: str, arm: Arm, given: Mapping[str, object]) -> bool:
+    key = f"{stage}.head_init"
+    return given.get(key, arm.overrides.get(key, default_of(key))) == "probe"
 
 
 def _another_loss(name: str, arm: Arm, given: Mapping[str, object]) -> list[str]:
