@@ -175,6 +175,16 @@ def test_a_key_like_no_other_is_refused_without_a_guess() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("section", "first"),
+    [("contrastive", "contrastive.batch_size"), ("head", "head.solver"), ("data", "data.path")],
+)
+def test_a_section_is_no_setting(section: str, first: str) -> None:
+    assert refusal(recipe={section: 3}) == (
+        f"There is no setting {section!r}. It is a section; give a setting of it, such as {first}."
+    )
+
+
 def test_all_faults_are_told_at_once() -> None:
     text = refusal(
         recipe={"contrastive.temprature": 1, "seed": -1, "method": "lacvitt"},
@@ -440,7 +450,12 @@ def test_a_recipe_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for path in (broken, binary, tmp_path):
         with pytest.raises(InputError) as refused:
             read_recipe(path)
-        assert str(refused.value).startswith(f"The recipe {path} cannot be read: ")
+        said = str(refused.value)
+        assert said.startswith(f"The recipe {path} cannot be read: ")
+        assert said.endswith(
+            ". Give a TOML file of settings; one to start from is printed by: lacvit settings"
+        )
+    assert "cannot be read: Is a directory. Give" in said
 
 
 def test_a_flip_matters_to_an_arm_that_reads_corners() -> None:

@@ -19,6 +19,7 @@ from lacvit.run_folder import (
     begin,
     inspect,
     read_json,
+    read_object,
     write_bytes,
     write_json,
     write_text,
@@ -119,12 +120,16 @@ def test_keys_without_a_value_are_left_out_of_toml(tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    assert refusal(lambda: read_json(path)) == f"{path} is missing."
-    path.write_text("{")
-    assert refusal(lambda: read_json(path)).startswith(f"{path} is damaged: ")
-    path.write_bytes(b"\xff")
-    assert refusal(lambda: read_json(path)).startswith(f"{path} is damaged: ")
-    assert refusal(lambda: read_json(tmp_path)) == f"{tmp_path} cannot be read: Is a directory."
+    advice = "Restore it, or make its folder anew with the command that wrote it."
+    assert refusal(lambda: read_json(path)) == f"{path} is missing. {advice}"
+    assert refusal(lambda: read_json(path, "Sing.")) == f"{path} is missing. Sing."
+    for content in (b"{", b"\xff", b"[]"):
+        path.write_bytes(content)
+        said = refusal(lambda: read_object(path))
+        assert said.startswith(f"{path} is damaged: ")
+        assert said.endswith(f". {advice}")
+    said = refusal(lambda: read_json(tmp_path))
+    assert said == f"{tmp_path} cannot be read: Is a directory. {advice}"
     folder = RunFolder(tmp_path)
     assert "Start the run again with --overwrite." in refusal(folder.resolved_settings)
     folder.settings.write_text("a = ")

@@ -4,6 +4,8 @@ Messages say what is wrong, the value got, the values allowed, and what to do.
 Faults of our own are plain exceptions: they end in a traceback, as they should.
 """
 
+import textwrap
+
 
 class LacvitError(Exception):
     """Base of every fault that lacvit raises on purpose."""
@@ -32,3 +34,19 @@ class PeerStopped(LacvitError):
 def first_line(error: BaseException) -> str:
     """What another library says of a fault, as part of a sentence."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def in_one_line(error: BaseException) -> str:
+    """What a library says of a file's content, as part of a sentence.
+
+    Of all that pydantic finds, the first fault, and how many more there are.
+    """
+    from pydantic import ValidationError  # here, as `lacvit --help` does without it
+
+    if isinstance(error, ValidationError):
+        first, *others = error.errors()
+        said = ": ".join([".".join(map(str, first["loc"])), first["msg"]])
+        return f"{said} ({len(others)} more)" if others else said
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
+    return textwrap.shorten(str(error), 200, placeholder=" ...").rstrip(".")

@@ -21,6 +21,7 @@ from lacvit.backbones.saved_models import (
     BACKBONE,
     CARD,
     CONFIG,
+    COPY,
     FORMAT_VERSION,
     HEAD,
     WEIGHTS,
@@ -31,7 +32,7 @@ from lacvit.backbones.saved_models import (
 from lacvit.data.decoding import UnreadableImageError, decode_image, upright_rgb
 from lacvit.data.views import evaluation_view
 from lacvit.devices import find_device
-from lacvit.errors import InputError
+from lacvit.errors import InputError, in_one_line
 from lacvit.features import Crops, encode
 from lacvit.input_spec import InputSpec
 from lacvit.metrics.calibration import tempered
@@ -78,7 +79,7 @@ def _read_config(path: Path) -> ModelConfig:
     try:
         return ModelConfig.model_validate(read_config(path))
     except ValidationError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        raise InputError(f"{path} is damaged: {in_one_line(error)}. {COPY}") from None
 
 
 class Classifier:
@@ -222,7 +223,7 @@ class Classifier:
             head = _read_head(below(HEAD, tensors), config, backbone.dim)
         except (OSError, SafetensorError, RuntimeError, KeyError) as error:
             raise InputError(
-                f"{folder / WEIGHTS} is missing or damaged: {error}. Copy the whole folder again."
+                f"{folder / WEIGHTS} is missing or damaged: {error}. {COPY}"
             ) from error
         return cls(backbone, head, config.class_names, config.temperature, config.crops, folder)
 

@@ -22,6 +22,9 @@ import tomli_w
 from lacvit.errors import InputError
 from lacvit.requests import differences
 
+# Where the caller knows nothing better.
+RESTORE = "Restore it, or make its folder anew with the command that wrote it."
+
 
 def write_bytes(path: Path, payload: bytes) -> None:
     """Replace ``path`` by ``payload``, whole or not at all.
@@ -58,8 +61,8 @@ def write_toml(path: Path, table: Mapping[str, Any]) -> None:
     write_text(path, tomli_w.dumps(_without_none(table)))
 
 
-def read_json(path: Path) -> Any:
-    """The JSON file at ``path``.
+def read_json(path: Path, advice: str = RESTORE) -> Any:
+    """The JSON file at ``path``; ``advice`` is what to do where there is none.
 
     Raises:
         InputError: it is missing, cannot be read, or is not JSON.
@@ -67,22 +70,22 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} is missing.") from None
+        raise InputError(f"{path} is missing. {advice}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is damaged: {error}.") from None
+        raise InputError(f"{path} is damaged: {error}. {advice}") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+        raise InputError(f"{path} cannot be read: {error.strerror}. {advice}") from None
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object at ``path``.
+def read_object(path: Path, advice: str = RESTORE) -> dict[str, Any]:
+    """The JSON object at ``path``; ``advice`` is what to do where there is none.
 
     Raises:
         InputError: as :func:`read_json`, or it holds something else.
     """
-    value = read_json(path)
+    value = read_json(path, advice)
     if not isinstance(value, dict):
-        raise InputError(f"{path} is damaged: it holds no JSON object.")
+        raise InputError(f"{path} is damaged: it holds no JSON object. {advice}")
     return value
 
 

@@ -422,7 +422,25 @@ def test_weights_in_parts_are_read_and_a_missing_part_is_named(tmp_path: Path) -
     index.write_text("{}")
     assert refusal(tmp_path) == f"{index} is no index of weights. Fetch it again."
     (tmp_path / "config.json").write_text("<html>")
-    assert f"{tmp_path / 'config.json'} is damaged" in refusal(tmp_path)
+    said = refusal(tmp_path)
+    assert said.startswith(f"{tmp_path / 'config.json'} is damaged: Expecting value: line 1")
+    assert said.endswith(". Fetch the model again, or correct the file.")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [("hidden_size", "wide", "field 'hidden_size'"), ("id2label", 3, "'int' object has no")],
+)
+def test_a_configuration_of_no_model_is_refused(
+    key: str, value: object, said: str, tmp_path: Path
+) -> None:
+    path = save(TINY["vit"].make(), tmp_path / "vit") / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    text = refusal(path.parent)
+    assert text.startswith(f"{path} is damaged: ")
+    assert said in text
+    assert text.endswith(". Fetch the model again, or correct the file.")
+    assert len(text.splitlines()) == 1
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
@@ -527,19 +545,22 @@ def test_without_a_processor_the_usual_is_taken_and_said(
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
+    ("name", "text", "said"),
     [
-        ("preprocessor_config.json", '{"image_mean": [1]}'),
-        ("preprocessor_config.json", "[]"),
-        ("preprocessor_config.json", "null"),
-        ("processor_config.json", '{"image_processor": 3}'),
-        ("processor_config.json", "<html>"),
+        ("preprocessor_config.json", '{"image_mean": [1]}', "mean.1: Field required (1 more)"),
+        ("preprocessor_config.json", '{"size": {}}', "it has no 'height'"),
+        ("preprocessor_config.json", "[]", "it holds no settings"),
+        ("preprocessor_config.json", "null", "it holds no settings"),
+        ("processor_config.json", '{"image_processor": 3}', "'int' object has no attribute 'get'"),
+        ("processor_config.json", "<html>", "Expecting value: line 1 column 1 (char 0)"),
     ],
 )
-def test_a_damaged_processor_is_refused(name: str, text: str, tmp_path: Path) -> None:
+def test_a_damaged_processor_is_refused(name: str, text: str, said: str, tmp_path: Path) -> None:
     path = save(TINY["ijepa"].make(), tmp_path / "ijepa") / name
     path.write_text(text)
-    assert f"{path} is damaged" in refusal(path.parent)
+    assert refusal(path.parent) == (
+        f"{path} is damaged: {said}. Fetch the model again, or correct the file."
+    )
 
 
 @pytest.mark.parametrize("family", ["yolos", "aimv2_vision_model"])

@@ -613,7 +613,10 @@ def test_the_backbone_of_a_run_starts_another(tmp_path: Path) -> None:
     (tmp_path / "run" / "model" / "config.json").write_text("{}")
     assert "has format None; this version of lacvit reads 1." in refusal(f"run:{tmp_path / 'run'}")
     (tmp_path / "run" / "model" / "config.json").write_text('{"format": 1}')
-    assert "is damaged or not lacvit's" in refusal(f"run:{tmp_path / 'run'}")
+    assert refusal(f"run:{tmp_path / 'run'}").endswith(
+        "config.json is damaged or not lacvit's: it has no 'architecture'. "
+        "Copy the whole folder again."
+    )
     assert "holds no model of lacvit" in refusal(f"run:{tmp_path / 'nothing'}")
 
 

@@ -264,6 +264,10 @@ def test_evaluate_tells_known_images_from_unknown_ones(
         ),
         (["predict", "DIGITS", "x.png"], "There is no image at x.png"),
         (["predict", "DIGITS", "DIGITS"], "holds no model"),
+        (
+            ["predict", "TRAINED", "DIGITS", "--top", "4"],
+            "--top is 4, and the model knows 3 classes. Give 3 or less.",
+        ),
         (["evaluate", "TRAINED", "nowhere"], "nowhere does not exist"),
         (["report", "DIGITS"], "no run folder"),
     ],

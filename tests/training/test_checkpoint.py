@@ -157,6 +157,21 @@ def test_a_failure_at_any_moment_leaves_the_older_one(
     assert [place.name for place in tmp_path.iterdir()] == ["epoch-00002"]
 
 
+def test_a_full_disk_in_the_first_epoch_leaves_nothing_to_go_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(InputError) as refused:
+        checkpoint.save(tmp_path, 1, *made())
+    assert str(refused.value) == (
+        f"{tmp_path / 'epoch-00001'} cannot be written: No space left on device. "
+        "Free some space and give the same command again."
+    )
+
+
 def test_a_kill_before_the_older_one_is_removed_leaves_two_and_the_newer_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

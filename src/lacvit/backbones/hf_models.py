@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
 from lacvit.backbones import hub
@@ -23,9 +24,9 @@ from lacvit.backbones.hf_families import (
     family_of,
     side_of,
 )
-from lacvit.backbones.hf_preparation import PREPROCESSOR, PROCESSOR, input_spec_of
+from lacvit.backbones.hf_preparation import FETCH, PREPROCESSOR, PROCESSOR, input_spec_of
 from lacvit.backbones.hf_weights import check_complete, construction, quiet, with_weights
-from lacvit.errors import InputError
+from lacvit.errors import InputError, in_one_line
 from lacvit.input_spec import InputSpec
 from lacvit.run_folder import read_object
 
@@ -36,6 +37,9 @@ NOT_OF_THE_ENCODER = {
     "id2label", "label2id", "architectures", "transformers_version", "_name_or_path", "dtype",
     "torch_dtype", "problem_type",
 }  # fmt: skip
+
+# What transformers raises of a configuration with values of wrong kinds, or that do not agree.
+NO_CONFIG = (ValueError, TypeError, KeyError, AttributeError, StrictDataclassError)
 
 
 class PooledTower(nn.Module):
@@ -202,7 +206,7 @@ def _read_config(folder: Path, spec: str) -> Any:
     path = folder / "config.json"
     if not path.exists():
         raise InputError(f"{folder} has no config.json: it is no model of transformers.")
-    written = read_object(path)
+    written = read_object(path, FETCH)
     if written.get("auto_map"):
         raise InputError(
             f"{spec} needs Python code that comes with the model ({path}: auto_map), and lacvit "
@@ -216,6 +220,6 @@ def _read_config(folder: Path, spec: str) -> Any:
         )
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, TypeError, KeyError) as error:  # settings that contradict one another
-        raise InputError(f"{path} is damaged: {error}") from error
+    except NO_CONFIG as error:
+        raise InputError(f"{path} is damaged: {in_one_line(error)}. {FETCH}") from error
     return config.vision_config if model_type in TOWERS else config

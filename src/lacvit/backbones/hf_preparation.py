@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from lacvit.backbones.hf_families import Family
-from lacvit.errors import InputError
+from lacvit.errors import InputError, in_one_line
 from lacvit.input_spec import Fit, InputSpec, Interpolation
 from lacvit.run_folder import read_json
 
 PREPROCESSOR = "preprocessor_config.json"
 PROCESSOR = "processor_config.json"  # of transformers 5: the image processor is a part of it
 NESTED = "image_processor"
+FETCH = "Fetch the model again, or correct the file."
 # Pillow's numbers of the kernels, in which the files speak. Others are near to bicubic.
 KERNELS: dict[int, Interpolation] = {2: "bilinear", 3: "bicubic"}
 # Older files give one number as the size. These processors mean the shorter side by it.
@@ -56,21 +57,21 @@ def input_spec_of(folder: Path, family: Family, native: int, image_size: int | N
             fit=fit,
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
+        raise InputError(f"{path} is damaged: {in_one_line(error)}. {FETCH}") from error
 
 
 def _processor(folder: Path) -> tuple[Path, dict[str, Any] | None]:
     """What the folder says of its image processor, and where; as transformers looks for it."""
     path = folder / PROCESSOR
-    whole = read_json(path) if path.exists() else {}
+    whole = read_json(path, FETCH) if path.exists() else {}
     if isinstance(whole, dict) and whole.get(NESTED) is not None:
         return path, whole[NESTED]
     path = folder / PREPROCESSOR
     if not path.exists():
         return path, None
-    written = read_json(path)
+    written = read_json(path, FETCH)
     if not isinstance(written, dict):
-        raise InputError(f"{path} is damaged: it holds no settings.")
+        raise InputError(f"{path} is damaged: it holds no settings. {FETCH}")
     return path, written
 
 

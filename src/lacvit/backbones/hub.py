@@ -174,7 +174,7 @@ def _in_cache(repository: str, name: str) -> object:
 def _parts(index: Path) -> list[str]:
     """The names of the files that hold a model's weights in parts."""
     try:
-        return sorted(set(read_json(index)["weight_map"].values()))
+        return sorted(set(read_json(index, "Fetch it again.")["weight_map"].values()))
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{index} is no index of weights. Fetch it again.") from error
 

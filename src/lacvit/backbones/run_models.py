@@ -11,8 +11,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool
-from lacvit.backbones.saved_models import BACKBONE, CONFIG, WEIGHTS, below, find_model, read_config
-from lacvit.errors import InputError
+from lacvit.backbones.saved_models import (
+    BACKBONE,
+    CONFIG,
+    COPY,
+    WEIGHTS,
+    below,
+    find_model,
+    read_config,
+)
+from lacvit.errors import InputError, in_one_line
 from lacvit.input_spec import InputSpec
 
 Builder = Callable[[Architecture, InputSpec, Origin], Backbone]
@@ -42,7 +50,8 @@ def load(name: str, build: Builder, *, image_size: int | None, pool: Pool | None
         architecture = Architecture.model_validate(config["architecture"])
         spec = InputSpec.model_validate(config["input_spec"])
     except (KeyError, TypeError, ValidationError) as error:
-        raise InputError(f"{place / CONFIG} is damaged or not lacvit's: {error}") from None
+        said = f"{place / CONFIG} is damaged or not lacvit's: {in_one_line(error)}. {COPY}"
+        raise InputError(said) from None
     if image_size not in (None, spec.size):
         raise InputError(
             f"run:{name} was trained on {spec.size} x {spec.size} pixels, not {image_size}. "
@@ -59,5 +68,5 @@ def load(name: str, build: Builder, *, image_size: int | None, pool: Pool | None
         backbone = build(architecture, spec, origin)
         backbone.encoder.load_state_dict(below(BACKBONE, load_file(weights)))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise InputError(f"{weights} is missing or damaged: {error}") from error
+        raise InputError(f"{weights} is missing or damaged: {error}. {COPY}") from error
     return backbone

@@ -10,6 +10,7 @@ from torch import Tensor
 from lacvit.errors import InputError
 from lacvit.run_folder import read_json
 
+COPY = "Copy the whole folder again."  # what to do about a model that has come to harm
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 FORMAT_VERSION = 1
 BACKBONE, HEAD = "backbone.", "head."  # what the names of tensors begin with
@@ -27,7 +28,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it is damaged, no model's, or of another version's format.
     """
-    written = read_json(path)
+    written = read_json(path, COPY)
     found = written.get("format") if isinstance(written, dict) else None
     if found != FORMAT_VERSION:
         raise InputError(

@@ -46,8 +46,9 @@ def predict(
     classifier = load(model, device=device)
     form = form or (Format.table if sys.stdout.isatty() else Format.csv)
     if top > len(classifier.class_names):
+        classes = len(classifier.class_names)
         raise InputError(
-            f"--top is {top}, and the model knows {len(classifier.class_names)} classes."
+            f"--top is {top}, and the model knows {classes} classes. Give {classes} or less."
         )
     unreadable: list[str] = []
     predictions = _predict(classifier, files, top, unreadable)

@@ -81,7 +81,11 @@ def read_recipe(path: Path) -> dict[str, object]:
     except FileNotFoundError:
         raise InputError(f"There is no recipe {path}. Give a TOML file of settings.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"The recipe {path} cannot be read: {error}.") from None
+        said = error.strerror if isinstance(error, OSError) else error
+        raise InputError(
+            f"The recipe {path} cannot be read: {said}. Give a TOML file of settings; one to start "
+            f"from is printed by: lacvit settings"
+        ) from None
 
 
 def parse_assignment(text: str) -> tuple[str, object]:
@@ -195,6 +199,8 @@ def _as_typed(fault: str, typed: Mapping[str, str]) -> str:
 
 def _nearest(key: str, known: Iterable[str]) -> str:
     known = list(known)
+    if within := [k for k in known if k.startswith(f"{key}.")]:
+        return f" It is a section; give a setting of it, such as {within[0]}."
     alike = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5 if not alike else 0.85)
     if alike and not near:

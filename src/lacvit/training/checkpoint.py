@@ -35,7 +35,7 @@ def save(
     """Write the checkpoint after ``epoch`` epochs, then remove the older ones.
 
     Raises:
-        InputError: the disk is full or the folder cannot be written; the older one stands.
+        InputError: the disk is full or the folder cannot be written; the older one, if any, stands.
     """
     place = folder / f"epoch-{epoch:05d}"
     building = folder / f".epoch-{epoch:05d}.tmp"
@@ -53,9 +53,9 @@ def save(
     except (OSError, SafetensorError) as error:  # safetensors has its own for a full disk
         shutil.rmtree(building, ignore_errors=True)
         said = (error.strerror if isinstance(error, OSError) else None) or error
+        kept = "The checkpoint before it is whole: free" if _whole(folder) else "Free"
         raise InputError(
-            f"{place} cannot be written: {said}. The checkpoint before it is "
-            f"whole: free some space and give the same command again."
+            f"{place} cannot be written: {said}. {kept} some space and give the same command again."
         ) from error
     for older in _whole(folder)[:-1]:
         shutil.rmtree(older, ignore_errors=True)
@@ -75,12 +75,12 @@ def restore(
     if not whole:
         return 0
     place = whole[-1]
-    state = _state(place, folder)
+    delete = f"Delete {folder} to train that stage again."
+    state = read_object(place / STATE, delete)
     for name in (MODEL, OPTIMIZER):
         if not (place / name).exists() or _sha256(place / name) != state["sha256"][name]:
             raise InputError(
-                f"{place / name} is damaged: its sha256 is not the one recorded. "
-                f"Delete {folder} to train that stage again."
+                f"{place / name} is damaged: its sha256 is not the one recorded. {delete}"
             )
     tensors = load_file(place / MODEL)
     for name, module in modules.items():
@@ -96,13 +96,6 @@ def restore(
     _load_optimizer(optimizer, load_file(place / OPTIMIZER))
     epoch: int = state["epoch"]
     return epoch
-
-
-def _state(place: Path, folder: Path) -> dict[str, Any]:
-    try:
-        return read_object(place / STATE)
-    except InputError as error:
-        raise InputError(f"{error} Delete {folder} to train that stage again.") from error
 
 
 def _whole(folder: Path) -> list[Path]:
