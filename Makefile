@@ -7,8 +7,12 @@ PY := $(VENV)/bin/python
 # uv installs in seconds where pip takes minutes; where it cannot be had, plain pip serves.
 # Wheels that pip is told to look for are shown to uv too.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
-install = ( $(VENV)/bin/uv pip install --quiet --python $(PY) -c constraints.txt -e '.$(1)' 2>/dev/null \
-	|| $(PY) -m pip install --quiet -c constraints.txt -e '.$(1)' )
+# An environment that is there already may have neither of its own: `uv venv` makes such ones.
+pip = $(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip --upgrade >/dev/null \
+	|| { echo "$(VENV) has no pip. Remove it, or on Debian: apt install python3-venv"; exit 1; }
+install = ( PATH="$(VENV)/bin:$$PATH" uv pip install --quiet --python $(PY) \
+		-c constraints.txt -e '.$(1)' 2>/dev/null \
+	|| { { $(pip); } && $(PY) -m pip install --quiet -c constraints.txt -e '.$(1)'; } )
 
 .PHONY: demo test lint bench clean
 .DEFAULT_GOAL := help
@@ -26,16 +30,17 @@ $(PY):
 # A stamp for each set of extras: a newer pyproject.toml or constraints.txt installs again.
 $(VENV)/.run: pyproject.toml constraints.txt | $(PY)
 	@echo "Installing lacvit into $(VENV) ..."
-	$(call install,)
+	@$(call install,)
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(PY)
 	@echo "Installing lacvit and what its tests need into $(VENV) ..."
-	$(call install,[test])
+	@$(call install,[test])
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
-	$(call install,[dev])
+	@echo "Installing lacvit and what its checks need into $(VENV) ..."
+	@$(call install,[dev])
 	@touch $@
 
 demo: $(VENV)/.run
