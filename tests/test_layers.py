@@ -41,7 +41,10 @@ WITHOUT_TORCH = {
 }
 HEAVY = {"torch", "torchvision", "timm", "safetensors.torch", "accelerate"}
 # The files of `data` that make tensors; the others are read by `report` and `check`.
-DATA_WITH_TORCH = {"views", "batches"}
+DATA_WITH_TORCH = {SOURCE / "data" / f"{name}.py" for name in ("views", "batches")}
+
+# `from lacvit import supcon_loss` names no room: what is loaded for it does.
+LAZY = {f"lacvit.{name}": module for name, module in lacvit._PUBLIC.items()}
 
 
 def room(path: Path) -> str:
@@ -52,7 +55,9 @@ def imports(tree: ast.AST) -> Iterator[str]:
     """Every module that is imported anywhere in a file, in functions and for types too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
+            names = [name.name for name in node.names]
+            assert "lacvit" not in names, "its attributes come from every room: import one by name"
+            yield from names
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             assert node.module is not None
@@ -64,7 +69,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 def rooms_imported(path: Path) -> set[str]:
     found = set()
     for module in imports(ast.parse(path.read_text(encoding="utf-8"))):
-        parts = module.split(".")
+        parts = LAZY.get(module, module).split(".")
         if parts[0] == "lacvit" and len(parts) > 1 and parts[1] in LAYERS:
             found.add(parts[1])
     return found - {room(path)}
@@ -102,14 +107,13 @@ def test_only_the_command_line_prints(path: Path) -> None:
 def free_of_torch() -> set[Path]:
     """What must not load torch: some rooms, and in data all that views and batches do not use."""
     data = {path for path in FILES if room(path) == "data"}
-    with_torch = {SOURCE / "data" / f"{name}.py" for name in DATA_WITH_TORCH}
     entry_points = {SOURCE / "data" / f"{name}.py" for name in ("readers", "splits", "faults")}
     reached, waiting = set(), set(entry_points)
     while waiting:
         path = waiting.pop()
         reached.add(path)
         waiting |= (modules_of(path) & data) - reached
-    assert not reached & with_torch
+    assert not reached & DATA_WITH_TORCH
     return reached | {path for path in FILES if room(path) in WITHOUT_TORCH}
 
 
@@ -117,6 +121,8 @@ def free_of_torch() -> set[Path]:
     "path", sorted(free_of_torch()), ids=lambda path: path.relative_to(SOURCE).as_posix()
 )
 def test_rooms_without_torch_import_none(path: Path) -> None:
+    assert rooms_imported(path) <= WITHOUT_TORCH | {"data"}
+    assert not modules_of(path) & DATA_WITH_TORCH
     for module in imports(ast.parse(path.read_text(encoding="utf-8"))):
         top = module.split(".")[0]
         assert top not in HEAVY, f"{path.name} imports {module}"
@@ -130,14 +136,23 @@ def test_rooms_without_torch_import_none(path: Path) -> None:
         ("from lacvit import pipeline", {"pipeline"}),
         ("def f():\n    from lacvit.cli.main import main", {"cli"}),
         ("from lacvit.errors import InputError\nimport numpy", {"errors"}),
+        ("from lacvit import supcon_loss", {"losses"}),
+        ("def f():\n    from lacvit import Classifier as C, load, train", {"model", "api"}),
+        ("from lacvit import __version__, arms", {"arms"}),
     ],
 )
 def test_no_form_of_import_escapes(
     text: str, expected: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("test_layers.SOURCE", tmp_path)
-    (tmp_path / "losses.py").write_text(text)
-    assert rooms_imported(tmp_path / "losses.py") == expected
+    (tmp_path / "lock.py").write_text(text)
+    assert rooms_imported(tmp_path / "lock.py") == expected
+
+
+def test_every_public_name_is_of_a_room() -> None:
+    assert {module.split(".")[1] for module in LAZY.values()} <= LAYERS.keys()
+    with pytest.raises(AssertionError, match="import one by name"):
+        list(imports(ast.parse("import lacvit\nlacvit.train()")))
 
 
 def test_only_one_file_imports_accelerate() -> None:
