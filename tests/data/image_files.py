@@ -2,6 +2,8 @@
 
 import io
 import json
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +29,21 @@ def encoded(image: Image.Image | np.ndarray, form: str = "PNG", **options: objec
     picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
     picture.save(buffer, format=form, **options)
     return buffer.getvalue()
+
+
+def png(width: int, depth: int, row: bytes, transparent: Sequence[int]) -> bytes:
+    """A PNG of one row with a transparent colour, of depths that Pillow does not write."""
+    colour_type = 2 if len(transparent) == 3 else 0
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", width, 1, depth, colour_type, 0, 0, 0),
+        b"tRNS": struct.pack(f">{len(transparent)}H", *transparent),
+        b"IDAT": zlib.compress(b"\0" + row),
+        b"IEND": b"",
+    }
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks.items()
+    )
 
 
 def write_classes(folder: Path, counts: Mapping[str, int], seed: int = 0) -> Path:

@@ -1,13 +1,14 @@
 import io
+import struct
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_files import encoded, noise, smooth
+from image_files import encoded, noise, png, smooth
 from PIL import Image
 
-from lacvit.data.decoding import UnreadableImageError, decode_image, encode_png
+from lacvit.data.decoding import UnreadableImageError, decode_image, encode_png, upright_rgb
 from lacvit.errors import InputError
 
 UPRIGHT = noise(height=5, width=7)
@@ -74,6 +75,24 @@ def test_float_pixels_run_from_0_to_1():
     assert decode_image(encoded(Image.fromarray(pixels), "TIFF"))[0, :, 0].tolist() == [0, 128, 255]
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_grey_that_counts_from_white(dtype, compression):
+    top = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    picture = Image.fromarray((np.array([[0, 0.2, 1]]) * top).astype(dtype))
+    payload = encoded(picture, "TIFF", tiffinfo={262: 0}, compression=compression)
+    # Pillow turns the pixels round as it writes 8 bits, and leaves deeper ones as they are.
+    expected = [0, 51, 255] if dtype == np.uint8 else [255, 204, 0]
+    assert decode_image(payload)[0, :, 0].tolist() == expected
+
+
+def test_grey_that_counts_from_white_is_turned_upright():
+    pixels, exif = np.array([[0, 65535]], dtype=np.uint16), Image.Exif()
+    exif[0x0112], exif[262] = 6, 0
+    payload = encoded(Image.fromarray(pixels), "TIFF", exif=exif)
+    assert decode_image(payload)[:, 0, 0].tolist() == [255, 0]
+
+
 @pytest.mark.parametrize("value", [-0.5, 1.5, np.nan, np.inf])
 def test_other_float_pixels_are_refused(value):
     payload = encoded(Image.fromarray(np.full((2, 2), value, dtype=np.float32)), "TIFF")
@@ -114,6 +133,38 @@ def test_a_transparent_level_of_sixteen_bits_becomes_white():
     picture = Image.fromarray(np.array([[257, 514]], dtype=np.uint16))
     payload = encoded(picture, transparency=257)
     assert decode_image(payload)[0, :, 0].tolist() == [255, 2]
+
+
+@pytest.mark.parametrize(
+    ("depth", "levels"),
+    [
+        (1, [0, 255, 0, 255, 0, 255, 0, 255]),
+        (2, [0, 85, 170, 255]),
+        (4, [0, 34]),
+        (8, [2]),
+    ],
+)
+@pytest.mark.parametrize("transparent", [0, 1, 2])
+def test_a_transparent_level_is_in_the_depth_of_the_file(depth, levels, transparent):
+    row = {1: 0b01010101, 2: 0b00011011, 4: 0x02, 8: 2}[depth]
+    scale = 255 // (2**depth - 1)
+    payload = png(len(levels), depth, bytes([row]), [transparent])
+    expected = [255 if level == transparent * scale else level for level in levels]
+    assert decode_image(payload)[0, :, 0].tolist() == expected
+    with Image.open(io.BytesIO(payload)) as picture:
+        for _ in range(2):
+            assert upright_rgb(picture)[0, :, 0].tolist() == expected
+
+
+def test_a_transparent_colour_of_sixteen_bits_is_one_of_all_its_bits():
+    colours = [0x0180, 0x0280, 0x0380], [0x0180, 0x0280, 0x0381], [0x8080, 0x8080, 0x8080]
+    row = b"".join(struct.pack(">3H", *colour) for colour in colours)
+    payload = png(3, 16, row, colours[0])
+    expected = [[255, 255, 255], [1, 2, 3], [128, 128, 128]]
+    assert decode_image(payload)[0].tolist() == expected
+    with Image.open(io.BytesIO(payload)) as picture:
+        for _ in range(2):
+            assert upright_rgb(picture)[0].tolist() == expected
 
 
 @pytest.mark.parametrize("transparency", [None, 1, b"\xff\x00"])

@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from lacvit.errors import InputError, first_line
 
@@ -40,6 +40,11 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+# Pillow scales grey of 2 and 4 bits to 8, but leaves the transparent level as the file has it.
+_STEPS = {"L;2": 85, "L;4": 17}
+# Of 16 bits a channel it keeps the upper bytes; read in the other order they are the lower ones.
+_UPPER_BYTES, _LOWER_BYTES = "RGB;16B", "RGB;16L"
 
 
 class UnreadableImageError(InputError):
@@ -88,8 +93,8 @@ def upright_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
         UnreadableImageError: Pillow had not read it to its end yet, and cannot.
     """
     try:
-        image.load()
-        return _to_rgb(_upright(image))
+        white_is_zero = _white_is_zero(image)
+        return _to_rgb(_upright(_read(image)), white_is_zero=white_is_zero)
     except UnreadableImageError:
         raise
     except _DECODING_ERRORS as error:
@@ -103,6 +108,50 @@ def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
+def _read(image: Image.Image) -> Image.Image:
+    """The image with its pixels, and its transparent colour in their terms."""
+    tiles = getattr(image, "tile", [])  # none once the pixels are read
+    packing = tiles[0].args if image.format == "PNG" and tiles else None
+    colour = image.info.get("transparency")
+    if packing == _UPPER_BYTES and isinstance(colour, tuple):
+        return _with_alpha(image, colour)
+    image.load()
+    if packing in _STEPS and isinstance(colour, int):
+        # Where the image keeps it, so that one that is given twice is read alike.
+        image.info["transparency"] = colour * _STEPS[packing]
+    return image
+
+
+def _with_alpha(image: Image.Image, colour: tuple[int, ...]) -> Image.Image:
+    """An RGB image of 16 bits a channel, transparent where all of them are the colour's."""
+    upper, lower = _opened_again(image, _UPPER_BYTES), _opened_again(image, _LOWER_BYTES)
+    levels = np.asarray(upper).astype(np.uint16) << 8 | np.asarray(lower)
+    opaque = (levels != np.array(colour)).any(axis=2)
+    del upper.info["transparency"]
+    upper.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
+    return upper
+
+
+def _opened_again(image: Image.Image, packing: str) -> Image.Image:
+    """The file of an image that is still to be read, to be read by ``packing``."""
+    assert isinstance(image, ImageFile.ImageFile)
+    assert image.fp is not None
+    place = image.fp.tell()
+    image.fp.seek(0)
+    again = Image.open(image.fp)
+    again.tile = [tile._replace(args=packing) for tile in again.tile]
+    again.load()
+    image.fp.seek(place)
+    return again
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    """Whether a TIFF counts from white; Pillow turns 8 bits and fewer round, and no deeper ones."""
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and (
+        image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+    )
+
+
 def _upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
@@ -112,11 +161,11 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+def _to_rgb(image: Image.Image, *, white_is_zero: bool) -> npt.NDArray[np.uint8]:
     if image.mode == "RGB" and "transparency" not in image.info:
         return np.array(image)
     if image.mode == "F" or image.mode.startswith("I"):
-        return _deep_grey_to_rgb(image)
+        return _deep_grey_to_rgb(image, white_is_zero=white_is_zero)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
@@ -124,7 +173,7 @@ def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     return np.array(image.convert("RGB"))
 
 
-def _deep_grey_to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+def _deep_grey_to_rgb(image: Image.Image, *, white_is_zero: bool) -> npt.NDArray[np.uint8]:
     """Grey of more than 8 bits: modes I;16 and its byte orders, I (32-bit integers) and F."""
     pixels = np.asarray(image).astype(np.float64)
     if image.mode == "F":
@@ -135,6 +184,8 @@ def _deep_grey_to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
         # Pillow gives 16-bit images as I;16 or as I; only beyond 65535 are they 32-bit ones.
         top = 65535.0 if pixels.max() <= 65535 else 2.0**31 - 1
     grey = np.rint(np.clip(pixels / top, 0, 1) * 255).astype(np.uint8)
+    if white_is_zero:
+        grey = 255 - grey
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         grey[pixels == transparent] = 255
