@@ -128,6 +128,24 @@ def test_a_bracket_may_be_a_pattern_or_part_of_a_name(digits: Path, tmp_path: Pa
         list(expand([str(tmp_path / "empty")]))
 
 
+def test_the_folders_that_a_glob_finds_are_searched_through(
+    trained: Path, digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = shutil.copytree(digits, tmp_path / "photos")
+    (photos / "empty").mkdir()
+    shutil.copy(next((digits / "digit 1").iterdir()), photos / "one.png")
+    by_name = list(expand([str(photos)]))
+    assert len(by_name) == 37
+    assert sorted(expand([f"{photos}/*"])) == sorted(by_name)
+    assert sorted(expand([f"{photos}/**"])) == sorted(by_name), "each of them once"
+    assert exit_code(["predict", str(trained), f"{photos}/*", "--format", "csv"]) == 0
+    printed = capsys.readouterr()
+    assert len(list(csv.DictReader(io.StringIO(printed.out)))) == 37
+    assert "cannot be read" not in printed.err
+    with pytest.raises(InputError, match=r"There is no image at .*empt\*"):
+        list(expand([f"{photos}/empt*"]))
+
+
 def test_a_report_without_its_images_says_so(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

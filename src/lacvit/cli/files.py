@@ -30,28 +30,35 @@ def image_files(paths: Sequence[str]) -> list[str]:
 
 
 def expand(paths: Sequence[str]) -> Iterator[str]:
-    """Image files for files, folders (searched through) and globs, in order.
+    """Image files for files, folders (searched through) and globs (of both), in order.
 
     Where there is nothing, the path itself: it is told with the files that cannot be read.
 
     Raises:
         InputError: a folder without images, or a name that is no text; it is named.
     """
-    from lacvit.data.folders import check_name, images_below
+    from lacvit.data.folders import check_name
 
     for path in paths:
-        if Path(path).is_dir():
-            found = sorted(str(Path(path) / name) for name in images_below(Path(path)))
-            if not found:
-                raise _nothing_at(path)
-        elif Path(path).exists():
-            found = [path]
-        else:
-            # A [ is a pattern's, or else of a folder that is so called.
-            found = _matching(path) or _matching(path.replace("[", "[[]")) or [path]
-        for name in found:
+        # A [ is a pattern's, or else of a folder that is so called.
+        there = Path(path).exists()
+        matches = [] if there else _matching(path) or _matching(path.replace("[", "[[]"))
+        # ** finds a folder and what is in it; of a pattern's folders some may be without images.
+        found = {Path(name): name for place in matches or [path] for name in _images_at(place)}
+        if not found:
+            raise _nothing_at(path)
+        for name in found.values():
             check_name(name)
             yield name
+
+
+def _images_at(place: str) -> list[str]:
+    from lacvit.data.folders import images_below
+
+    folder = Path(place)
+    if not folder.is_dir():
+        return [place]
+    return sorted(str(folder / name) for name in images_below(folder))
 
 
 def read_in_chunks(
