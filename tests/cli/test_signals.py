@@ -1,11 +1,13 @@
-"""A real process, really stopped: SIGTERM and SIGKILL in the middle of training."""
+"""Runs stopped: Ctrl-C before training, SIGTERM and SIGKILL in the middle of it."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from digit_folders import write_digit_folder
+from lacvit import __main__ as program
+from lacvit.cli.main import main
+from lacvit.cli.signals import stop_on_ctrl_c, stop_on_signals
+from lacvit.errors import RunStopped
 
 PATIENCE = 180  # seconds: a loaded machine takes long to import torch
 
@@ -66,3 +72,68 @@ def test_stopped_twice_a_run_ends_in_the_weights_of_an_uninterrupted_one(tmp_pat
         np.testing.assert_array_equal(tensor, second[name], err_msg=name)
     lines = (tmp_path / "stopped/contrastive/metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(6))
+
+
+def ctrl_c(*_: object, **__: object) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def lost_ctrl_c(*_: object) -> None:
+    with contextlib.suppress(BaseException):
+        ctrl_c()
+    raise RecursionError("maximum recursion depth exceeded")
+
+
+KEPT = "stopped by SIGINT. Every epoch that was done is kept; the same command goes on from there."
+
+
+@pytest.mark.parametrize(
+    ("command", "where", "what", "told"),
+    [
+        ("train", "lacvit.cli.main.build_app", ctrl_c, "interrupted"),
+        ("train", "lacvit.cli.train.make_settings", ctrl_c, "interrupted"),
+        ("train", "lacvit.shared.read_images", ctrl_c, KEPT),
+        ("predict", "lacvit.cli.predict.image_files", ctrl_c, "interrupted"),
+        ("predict", "lacvit.cli.predict.image_files", lost_ctrl_c, "interrupted"),
+    ],
+)
+def test_ctrl_c_before_training_is_told_in_a_line(
+    command: str,
+    where: str,
+    what: Callable[..., None],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(where, what)
+    with pytest.raises(SystemExit) as left:
+        main([command, "photos", *(["photo.png"] if command == "predict" else [])])
+    assert left.value.code == 130
+    assert capsys.readouterr() == ("", f"lacvit: {told}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_that_an_import_swallows_stops_the_run() -> None:
+    with stop_on_ctrl_c():
+        with contextlib.suppress(RunStopped):
+            ctrl_c()
+        with pytest.raises(RunStopped, match="interrupted"), stop_on_signals():
+            pass
+    with stop_on_ctrl_c(), stop_on_signals():
+        pass
+
+
+def test_ctrl_c_while_the_commands_are_imported_is_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Importing:
+        def __getattr__(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "lacvit.cli.main", Importing())
+    with pytest.raises(SystemExit) as left:
+        program.main()
+    assert left.value.code == 130
+    assert capsys.readouterr() == ("", "lacvit: interrupted\n")

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from lacvit import __version__
+from lacvit.cli.signals import stop_on_ctrl_c
 from lacvit.errors import LacvitError, PeerStopped, RunStopped
 
 # Name -> what the list of commands says. Each is the function of its name in the module of its
@@ -87,8 +88,10 @@ def main(argv: list[str] | None = None) -> None:
             f"train runs in several. Give it without torchrun or accelerate launch.",
             2,
         )
+    raised: list[RunStopped] = []
     try:
-        build_app(wanted)(args=argv, prog_name="lacvit")
+        with stop_on_ctrl_c() as raised:
+            build_app(wanted)(args=argv, prog_name="lacvit")
     except RunStopped as stopped:
         _leave(f"lacvit: {stopped}", 130)
     except PeerStopped:  # that process has said why
@@ -101,6 +104,8 @@ def main(argv: list[str] | None = None) -> None:
         sys.stderr.close()
         sys.exit(1)
     except Exception as error:
+        if raised:  # it was lost on its way, and this came of it
+            _leave(f"lacvit: {raised[0]}", 130)
         if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
             from lacvit.devices import memory_advice
 

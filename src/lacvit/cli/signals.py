@@ -6,8 +6,35 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 from lacvit.errors import RunStopped
+
+# What signals raised in this command. A library may lose it on its way and fail otherwise: numpy,
+# interrupted in its import, recurses until it may not.
+_raised: list[RunStopped] = []
+
+
+@contextmanager
+def stop_on_ctrl_c() -> Iterator[list[RunStopped]]:
+    """Turn Ctrl-C into :class:`RunStopped` for a whole command, and give what signals raised.
+
+    Typer would end KeyboardInterrupt without a word. A shell's ``&`` ignores Ctrl-C, and so it
+    stays.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        _raise("interrupted")
+
+    _raised.clear()
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if usual:
+        signal.signal(signal.SIGINT, stop)
+    try:
+        yield _raised
+    finally:
+        if usual:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
@@ -15,11 +42,13 @@ def stop_on_signals() -> Iterator[None]:
     """Turn Ctrl-C and SIGTERM into :class:`RunStopped`, at any moment.
 
     Nothing more is needed: every file is written whole or not at all, and an epoch is a function
-    of the checkpoint before it.
+    of the checkpoint before it. A Ctrl-C that was lost in an import stops the run here.
     """
+    if _raised:
+        raise _raised[0]
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise RunStopped(
+        _raise(
             f"stopped by {signal.Signals(number).name}. Every epoch that was done is kept; the "
             f"same command goes on from there."
         )
@@ -30,3 +59,8 @@ def stop_on_signals() -> Iterator[None]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
+
+
+def _raise(text: str) -> NoReturn:
+    _raised.append(RunStopped(text))
+    raise _raised[-1]
