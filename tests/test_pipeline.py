@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import tomllib
 from collections.abc import Mapping
@@ -331,6 +332,44 @@ def test_bad_data_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+NAMED_WRONGLY = [
+    ({"device": "gpu"}, "There is no device 'gpu' here"),
+    ({"device": "cuda:99"}, "There is no device 'cuda:99' here"),
+    ({"device": "cuda:99", "backbone.spec": "auto"}, "There is no device 'cuda:99' here"),
+    ({"backbone.spec": "pica"}, "Did you mean 'pico'"),
+    ({"backbone.spec": "timm:vit_tinny_patch16_224"}, "timm has no weights 'vit_tinny"),
+    ({"backbone.spec": "timm:vit_huge_patch14_gap_224.in1k_ijepa"}, "is not on the hub"),
+    ({"backbone.spec": "timm:EMPTY"}, "EMPTY is no model of timm"),
+    ({"backbone.spec": "hf:dinov2-base"}, "There is no folder dinov2-base"),
+    ({"backbone.spec": "file:mae.pth"}, "There is no checkpoint mae.pth"),
+    ({"backbone.spec": "file:mae.pth?format=mea"}, "There is no checkpoint format 'mea'"),
+    ({"backbone.spec": "file:mae.pth?head=6"}, "has no option 'head'"),
+    ({"backbone.spec": "run:EMPTY"}, "EMPTY holds no model of lacvit"),
+]
+
+
+@pytest.mark.parametrize(("changes", "text"), NAMED_WRONGLY)
+def test_what_is_not_there_is_refused_before_an_image_is_read(
+    changes: dict[str, object],
+    text: str,
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("the images were read")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lacvit.shared.read_images", read)
+    (tmp_path / "EMPTY").mkdir()
+    settings = small(digits, **changes)
+    with pytest.raises(InputError, match=re.escape(text)):
+        pipeline.train(settings)
+    with pytest.raises(InputError, match=re.escape(text)):
+        pipeline.plan(settings, pipeline.Request(), Silence())
+    assert [place.name for place in tmp_path.iterdir()] == ["EMPTY"]
+
+
 def test_few_unreadable_images_are_skipped_and_named(tmp_path: Path) -> None:
     data = write_digit_folder(tmp_path / "data", classes=3, per_class=60)
     (data / "digit 0" / "broken.png").write_bytes(b"no image")
@@ -444,6 +483,20 @@ def test_a_run_goes_on_where_its_device_is_not(digits: Path, tmp_path: Path) -> 
     kept.write_text(kept.read_text().replace('device = "cpu"', 'device = "cuda:7"'))
     result = run(settings, tmp_path / "run")
     assert result.images
+
+
+def test_a_run_goes_on_from_a_folder_where_its_backbone_is_not(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(small(digits, "linear-probe"), tmp_path / "first")
+    monkeypatch.chdir(tmp_path)
+    settings = small(digits, **{"backbone.spec": "run:first"})
+    request = pipeline.Request(output=tmp_path / "second")
+    with pytest.raises(Killed):
+        pipeline.train(settings, request, progress=KillAt("contrastive", 1))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert pipeline.train(settings, request).images
 
 
 def test_a_run_of_an_earlier_version_goes_on(digits: Path, tmp_path: Path) -> None:

@@ -31,10 +31,10 @@ from lacvit.forecast import describe as describe_forecast
 from lacvit.forecast import forecast, in_words
 from lacvit.lock import locked
 from lacvit.outcome import TrainResult, finish, finish_on_validation, read_result
-from lacvit.reading import changed_since, data_manifest, read_splits
+from lacvit.reading import changed_since, data_manifest
 from lacvit.report.page import write_report
 from lacvit.run_folder import RunFolder, State, begin, inspect, read_json, write_json, write_toml
-from lacvit.settling import settle, settle_backbone, shorter_side
+from lacvit.settling import read_checked, settle, settle_backbone, shorter_side
 from lacvit.shared import Shared
 from lacvit.staging import Run, load_chosen, train_stages
 from lacvit.training.head import Settled
@@ -82,7 +82,7 @@ def train(
     output = from_main(lambda: request.output or naming.earlier_output(settings, asked), group)
     splits = None
     if output is None:  # its name waits for the backbone, which `auto` chooses for the images
-        splits = together(partial(shared.splits, settings, progress), group)
+        splits = together(partial(read_checked, settings, progress, shared), group)
         settings = from_main(partial(settle_backbone, settings, splits, progress), group)
         output = naming.default_output(settings)
     look = partial(inspect, output, asked, naming.DEFAULTS, overwrite=request.overwrite)
@@ -90,7 +90,8 @@ def train(
     if state == "finished":
         return from_main(partial(_finished, output, request, settings, progress), group)
     with ExitStack() as held, memory_told():
-        splits = splits or together(partial(shared.splits, settings, progress), group)
+        reading = partial(read_checked, settings, progress, shared, begun=state == "resumed")
+        splits = splits or together(reading, group)
         folder = RunFolder(output, read_only=not main)
         if state == "new":
             settings = settings.model_copy(update={"device": device})
@@ -257,7 +258,7 @@ def plan(settings: RunSettings, request: Request, progress: Progress) -> list[st
     """
     asked = naming.request_of(settings)
     output = request.output or naming.earlier_output(settings, asked)
-    splits = read_splits(settings, progress)
+    splits = read_checked(settings, progress, Shared())
     settings = settle_backbone(settings, splits, progress)
     output = output or naming.default_output(settings)
     inspect(output, asked, naming.DEFAULTS, overwrite=request.overwrite)

@@ -9,12 +9,12 @@ import torch
 
 from lacvit import planning, regime
 from lacvit.arms import OF_STAGE, find_arm
-from lacvit.backbones import Backbone, auto
+from lacvit.backbones import Backbone, auto, check_spec
 from lacvit.config import ContrastiveSettings, CrossEntropySettings, JointSettings, RunSettings
 from lacvit.config.implied import implied_setting
 from lacvit.data.records import ImageRecords
 from lacvit.data.splits import Splits
-from lacvit.devices import accelerator_gigabytes, faster_precision
+from lacvit.devices import accelerator_gigabytes, faster_precision, find_device
 from lacvit.errors import InputError
 from lacvit.forecast import forecast, in_words, shorten
 from lacvit.shared import Shared
@@ -28,6 +28,22 @@ KINDS: Mapping[regime.Pretraining, str] = {
     "none": "pretrained without labels",
     "unknown": "whose pretraining its name does not tell",
 }
+
+
+def read_checked(
+    settings: RunSettings, progress: Progress, shared: Shared, *, begun: bool = False
+) -> Splits:
+    """The images, once the device and the backbone are known to be there: reading takes long.
+
+    A run that has ``begun`` has its own name of the backbone, which is found from any folder.
+
+    Raises:
+        InputError: there is no such device or backbone, or the images cannot be used.
+    """
+    find_device(settings.device)
+    if not begun and settings.backbone.spec != "auto":
+        check_spec(settings.backbone.spec)
+    return shared.splits(settings, progress)
 
 
 def settle_backbone(settings: RunSettings, splits: Splits, progress: Progress) -> RunSettings:

@@ -561,6 +561,22 @@ def test_without_transformers_the_message_says_what_to_install(
     )
 
 
+def test_without_transformers_its_models_are_refused_by_their_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(InputError, match="need transformers, which is not installed"):
+        backbones.check_spec("hf:me/mine")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["pico", "timm:vit_tiny_patch16_224.augreg_in21k", "timm:hf-hub:me/mine", "hf:me/mine"],
+)
+def test_a_name_that_may_have_a_model_passes_without_one(spec: str) -> None:
+    backbones.check_spec(spec)
+
+
 def test_nobody_pays_for_transformers_or_peft_unasked() -> None:
     """They are imported by name where they are used; two modules speak to transformers."""
     speak = {"lacvit.backbones.hf_models", "lacvit.backbones.hf_weights"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 from collections.abc import Callable
 from importlib.metadata import version
 from types import ModuleType
@@ -16,7 +17,14 @@ from lacvit.input_spec import InputSpec
 
 ensure_torchvision()  # before timm, transformers and peft, which import torchvision
 
-from lacvit.backbones import original_checkpoints, pico, run_models, timm_models  # noqa: E402
+from lacvit.backbones import (  # noqa: E402
+    hub,
+    original_checkpoints,
+    pico,
+    run_models,
+    timm_models,
+    timm_sources,
+)
 from lacvit.backbones.terms import terms_of  # noqa: E402
 
 __all__ = [
@@ -26,6 +34,7 @@ __all__ = [
     "Origin",
     "Pool",
     "build_backbone",
+    "check_spec",
     "load_backbone",
     "terms_of",
 ]
@@ -35,6 +44,10 @@ class _Loader(Protocol):
     def __call__(self, name: str, /, *, image_size: int | None, pool: Pool | None) -> Backbone: ...
 
 
+NO_TRANSFORMERS = (
+    "Models of Hugging Face (hf:) need transformers, which is not installed. Install it with: pip "
+    "install 'transformers>=5'"
+)
 FORMS = "Write pico, timm:NAME, hf:ORG/NAME, file:PATH or run:DIR."
 
 
@@ -45,10 +58,7 @@ def _hf_models() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "transformers":
             raise
-        raise InputError(
-            "Models of Hugging Face (hf:) need transformers, which is not installed. Install it "
-            "with: pip install 'transformers>=5'"
-        ) from error
+        raise InputError(NO_TRANSFORMERS) from error
 
 
 def _load_hf(name: str, /, *, image_size: int | None, pool: Pool | None) -> Backbone:
@@ -59,6 +69,12 @@ def _load_hf(name: str, /, *, image_size: int | None, pool: Pool | None) -> Back
 def _build_hf(architecture: Architecture, input_spec: InputSpec, origin: Origin) -> Backbone:
     built: Backbone = _hf_models().build(architecture, input_spec, origin)
     return built
+
+
+def _check_hf(name: str) -> None:
+    if importlib.util.find_spec("transformers") is None:
+        raise InputError(NO_TRANSFORMERS)
+    hub.local_folder(name)
 
 
 def _load_run(name: str, /, *, image_size: int | None, pool: Pool | None) -> Backbone:
@@ -73,11 +89,32 @@ SOURCES: dict[str, _Loader] = {
     "run": _load_run,
 }
 
+# The same -> what refuses the rest of it where that names nothing.
+CHECKS: dict[str, Callable[[str], object]] = {
+    "timm": timm_sources.check_name,
+    "hf": _check_hf,
+    "file": original_checkpoints.check_name,
+    "run": run_models.find,
+}
+
 # The source of an architecture -> what builds it again, without weights.
 BUILDERS: dict[str, Callable[[Architecture, InputSpec, Origin], Backbone]] = {
     "timm": timm_models.build,
     "hf": _build_hf,
 }
+
+
+def check_spec(spec: str) -> None:
+    """Refuse a spec that names no backbone, as far as that can be told at once.
+
+    No weights are read and no network is asked: a repository of the hub may still have no model.
+
+    Raises:
+        InputError: as :func:`load_backbone`.
+    """
+    if spec != "pico":
+        source, name = _split(spec)
+        CHECKS[source](name)
 
 
 def load_backbone(
@@ -103,10 +140,8 @@ def load_backbone(
         )
     if spec == "pico":
         return pico.load(image_size=image_size, pool=pool)
-    source, colon, name = spec.partition(":")
-    if colon and source in SOURCES and name:
-        return SOURCES[source](name, image_size=image_size, pool=pool)
-    raise InputError(f"There is no backbone {spec!r}. {_advice(spec)}")
+    source, name = _split(spec)
+    return SOURCES[source](name, image_size=image_size, pool=pool)
 
 
 def build_backbone(architecture: Architecture, input_spec: InputSpec, origin: Origin) -> Backbone:
@@ -128,6 +163,13 @@ def build_backbone(architecture: Architecture, input_spec: InputSpec, origin: Or
             f"{library} {version(library)} cannot build {architecture.name}: {first_line(error)}. "
             f"Install the {library} that the model was made with, or a newer one."
         ) from error
+
+
+def _split(spec: str) -> tuple[str, str]:
+    source, colon, name = spec.partition(":")
+    if not (colon and source in SOURCES and name):
+        raise InputError(f"There is no backbone {spec!r}. {_advice(spec)}")
+    return source, name
 
 
 def _advice(spec: str) -> str:

@@ -104,12 +104,11 @@ ALLOWED: list[Any] = [
 ]
 
 
-def read_checkpoint(path: Path) -> CheckpointFile:
-    """The tensors of a file and what stands beside them.
+def check_file(path: Path) -> None:
+    """Refuse what is no file.
 
     Raises:
-        InputError: missing, damaged, no weights at all (what was found is said), named like
-            another kind of file, or a pickle that needs to run code (what it needs is named).
+        InputError: a folder, or nothing.
     """
     if path.is_dir():
         raise InputError(
@@ -118,6 +117,16 @@ def read_checkpoint(path: Path) -> CheckpointFile:
         )
     if not path.is_file():
         raise InputError(f"There is no checkpoint {path}. Check the path after file:")
+
+
+def read_checkpoint(path: Path) -> CheckpointFile:
+    """The tensors of a file and what stands beside them.
+
+    Raises:
+        InputError: missing, damaged, no weights at all (what was found is said), named like
+            another kind of file, or a pickle that needs to run code (what it needs is named).
+    """
+    check_file(path)
     try:
         kind = _kind(path)
     except OSError as error:

@@ -187,14 +187,9 @@ def _blocks(layers: nn.Module) -> list[nn.Module]:
 
 def _folder(name: str, spec: str) -> Path:
     """The folder of a model, complete, from the disk, the hub's cache or a download."""
-    local = Path(name).expanduser()
-    if local.is_dir():
+    local = hub.local_folder(name)
+    if local is not None:
         return local
-    if local.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
-        raise InputError(
-            f"There is no folder {local}. Write hf:ORG/NAME as on the hub, or hf:FOLDER with a "
-            f"config.json and a model.safetensors in it."
-        )
     config = hub.find_file(name, ["config.json"], spec=spec)
     # Before the weights, which take longest: stopped then, all but they is there.
     hub.fetch_those_there(name, [PROCESSOR, PREPROCESSOR], spec=spec)

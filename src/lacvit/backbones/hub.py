@@ -52,6 +52,23 @@ def cached_file(repository: str, name: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
+def local_folder(name: str) -> Path | None:
+    """The folder that ``hf:NAME`` names; None where it is the name of a repository.
+
+    Raises:
+        InputError: it is neither.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
+        raise InputError(
+            f"There is no folder {folder}. Write hf:ORG/NAME as on the hub, or hf:FOLDER with a "
+            f"config.json and a model.safetensors in it."
+        )
+    return None
+
+
 def find_file(repository: str, names: Sequence[str], *, spec: str) -> Path:
     """The first of ``names`` that a repository has, from the cache or downloaded.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lacvit.backbones import timm_models
 from lacvit.backbones.backbone import Architecture, Backbone, Origin, Pool, refuse_rest
-from lacvit.backbones.checkpoint_files import CheckpointFile, read_checkpoint
+from lacvit.backbones.checkpoint_files import CheckpointFile, check_file, read_checkpoint
 from lacvit.backbones.formats import FIRST_TABLE, FORMATS, HALF, IMAGENET, SHARED, Format, Renamed
 from lacvit.backbones.key_differences import differences, misfit, shapes_of
 from lacvit.backbones.positions import (
@@ -24,7 +24,14 @@ from lacvit.backbones.positions import (
     resize_absolute,
     resize_relative,
 )
-from lacvit.backbones.reading import Reading, Shape, measure, read_as, split_options
+from lacvit.backbones.reading import (
+    Reading,
+    Shape,
+    check_format,
+    measure,
+    read_as,
+    split_options,
+)
 from lacvit.errors import InputError
 from lacvit.input_spec import InputSpec
 
@@ -32,6 +39,17 @@ POOLS: dict[Pool, str] = {"cls": "token", "mean": "avg"}
 # The norm of the tokens, and that of their mean: a file may hold the one that is not in use.
 NORMS = (("norm.weight", "norm.bias"), ("fc_norm.weight", "fc_norm.bias"))
 WHOLE_IMAGE = 384  # from this size on, the authors evaluate on whole images, without a crop
+
+
+def check_name(path_and_options: str) -> None:
+    """Refuse what names no file, without reading one.
+
+    Raises:
+        InputError: no such file, an unknown option or format.
+    """
+    path, options = split_options(path_and_options)
+    check_format(options.get("format"))
+    check_file(path)
 
 
 def load(path_and_options: str, *, image_size: int | None, pool: Pool | None = None) -> Backbone:

@@ -67,15 +67,24 @@ def split_options(text: str) -> tuple[Path, dict[str, str]]:
     return Path(location).expanduser(), options
 
 
+def check_format(asked: str | None) -> None:
+    """Refuse the name of a format that is none.
+
+    Raises:
+        InputError: no such format.
+    """
+    if asked is not None and asked not in FORMATS:
+        raise InputError(f"There is no checkpoint format {asked!r}. Known: {', '.join(FORMATS)}.")
+
+
 def read_as(file: CheckpointFile, asked: str | None) -> Reading:
     """The file's tensors by the format asked for, or else by the one that its keys decide.
 
     Raises:
         InputError: no such format; or none asked for and none sure, and which might do.
     """
+    check_format(asked)
     sign = find_sign(file)
-    if asked is not None and asked not in FORMATS:
-        raise InputError(f"There is no checkpoint format {asked!r}. Known: {', '.join(FORMATS)}.")
     if asked is None and sign is None:
         raise InputError(_unsure(file))
     if asked is None:

@@ -26,6 +26,22 @@ from lacvit.input_spec import InputSpec
 Builder = Callable[[Architecture, InputSpec, Origin], Backbone]
 
 
+def find(name: str) -> Path:
+    """The folder of the model in a run folder, in its ``model/``, or in a copy of that.
+
+    Raises:
+        InputError: there is none.
+    """
+    folder = Path(name).expanduser()
+    place = find_model(folder)
+    if place is None:
+        raise InputError(
+            f"{folder} holds no model of lacvit: neither config.json nor model/config.json is "
+            f"there. Give the folder of a finished run: run:RUN"
+        )
+    return place
+
+
 def load(name: str, build: Builder, *, image_size: int | None, pool: Pool | None) -> Backbone:
     """The encoder in a run folder, its ``model/``, or a copy of that.
 
@@ -38,13 +54,7 @@ def load(name: str, build: Builder, *, image_size: int | None, pool: Pool | None
     Raises:
         InputError: there is no model, it is damaged, or it sees another size.
     """
-    folder = Path(name).expanduser()
-    place = find_model(folder)
-    if place is None:
-        raise InputError(
-            f"{folder} holds no model of lacvit: neither config.json nor model/config.json is "
-            f"there. Give the folder of a finished run: run:RUN"
-        )
+    place = find(name)
     config = read_config(place / CONFIG)
     try:
         architecture = Architecture.model_validate(config["architecture"])

@@ -53,15 +53,23 @@ def find(name: str) -> TimmSource:
         config = hub.find_file(repository, ["config.json"], spec=spec)
         return _described(spec, config, hub.find_file(repository, hub.TIMM_FILES, spec=spec))
     if folder.is_dir():
-        weights = [folder / file for file in hub.TIMM_FILES if (folder / file).exists()]
-        if not (folder / "config.json").exists() or not weights:
-            raise InputError(
-                f"{folder} is no model of timm: it needs config.json and one of "
-                f"{', '.join(hub.TIMM_FILES)}."
-            )
-        return _described(spec, folder / "config.json", weights[0])
+        return _described(spec, folder / "config.json", _weights_in(folder))
     _check_known(name)
     return TimmSource(spec, name, {}, {}, _released_weights(name, spec))
+
+
+def check_name(name: str) -> None:
+    """Refuse what names no source, as far as that can be told without the hub.
+
+    Raises:
+        InputError: as :func:`find`.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        _weights_in(folder)
+    elif not name.startswith(HUB):
+        _check_known(name)
+        _place_of(name)
 
 
 def nearest(name: str) -> list[str]:
@@ -100,15 +108,29 @@ def repository_of(name: str) -> tuple[str, str] | None:
     return described.hf_hub_id, described.hf_hub_filename or hub.TIMM_FILES[0]
 
 
-def _released_weights(name: str, spec: str) -> Path:
+def _weights_in(folder: Path) -> Path:
+    weights = [folder / file for file in hub.TIMM_FILES if (folder / file).exists()]
+    if not (folder / "config.json").exists() or not weights:
+        raise InputError(
+            f"{folder} is no model of timm: it needs config.json and one of "
+            f"{', '.join(hub.TIMM_FILES)}."
+        )
+    return weights[0]
+
+
+def _place_of(name: str) -> tuple[str, str]:
     place = repository_of(name)
     if place is None:
         raise InputError(
-            f"{spec} is not on the hub: timm fetches it as a pickle without a checksum, which "
+            f"timm:{name} is not on the hub: timm fetches it as a pickle without a checksum, which "
             f"lacvit does not. Where transformers has the model, use hf:ORG/NAME (I-JEPA: "
             f"hf:facebook/ijepa_vith14_1k)."
         )
-    repository, file = place
+    return place
+
+
+def _released_weights(name: str, spec: str) -> Path:
+    repository, file = _place_of(name)
     return hub.find_file(repository, _safer_first(file), spec=spec)
 
 
