@@ -35,15 +35,24 @@ def read_checked(
 ) -> Splits:
     """The images, once the device and the backbone are known to be there: reading takes long.
 
+    Raises:
+        InputError: there is no such device or backbone, or the images cannot be used.
+    """
+    check_there(settings, begun=begun)
+    return shared.splits(settings, progress)
+
+
+def check_there(settings: RunSettings, *, begun: bool = False) -> None:
+    """Refuse a device or a backbone that is not there, as far as that can be told at once.
+
     A run that has ``begun`` has its own name of the backbone, which is found from any folder.
 
     Raises:
-        InputError: there is no such device or backbone, or the images cannot be used.
+        InputError: there is none.
     """
     find_device(settings.device)
     if not begun and settings.backbone.spec != "auto":
         check_spec(settings.backbone.spec)
-    return shared.splits(settings, progress)
 
 
 def settle_backbone(settings: RunSettings, splits: Splits, progress: Progress) -> RunSettings:

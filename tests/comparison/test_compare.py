@@ -210,3 +210,28 @@ def test_the_precision_is_one_and_stays(
     for folder in sorted((request.output / "runs").iterdir()):
         assert RunFolder(folder).resolved_settings()["precision"] == "bf16"
     assert next(measured) == "fp32", "it was asked for once"
+
+
+@pytest.mark.parametrize(
+    ("backbones", "device", "said"),
+    [
+        (("pico", "pica"), "cpu", "Did you mean 'pico'"),
+        (("pico",), "gpu", "gpu"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_an_image_is_read(
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    backbones: tuple[str, ...],
+    device: str,
+    said: str,
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("the images were read")
+
+    monkeypatch.setattr("lacvit.shared.read_images", read)
+    request = Request(output=tmp_path / "out", methods=("linear-probe",), backbones=backbones)
+    with pytest.raises(InputError, match=said):
+        compare({**GIVEN, "data.path": str(digits), "device": device}, request)
+    assert not (tmp_path / "out").exists()

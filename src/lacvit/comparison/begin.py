@@ -42,10 +42,13 @@ def begin(given: Mapping[str, object], request: Request, progress: Progress) -> 
     Raises:
         InputError: anything that the user can mend.
     """
-    plan_runs(given, request)  # what is wrong with them is told before any image is read
+    # What is wrong with them is told before any image is read.
+    planned = plan_runs(given, request)
     budget.check_budget(request, given)
     trial_runs.check_trials(request, given)
     earlier = identity.earlier_figures(request.output)
+    for settings in {run.settings.backbone.spec: run.settings for run in planned}.values():
+        settling.check_there(settings, begun=bool(earlier))
     shared = Shared()
     fingerprint = identity.fingerprint_of(given, shared, progress)
     identity.check_validation(given, request, shared)
