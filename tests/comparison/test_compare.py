@@ -216,7 +216,7 @@ def test_the_precision_is_one_and_stays(
     ("backbones", "device", "said"),
     [
         (("pico", "pica"), "cpu", "Did you mean 'pico'"),
-        (("pico",), "gpu", "gpu"),
+        (("pico",), "gpu", "There is no device 'gpu' here"),
     ],
 )
 def test_what_is_not_there_is_refused_before_an_image_is_read(
@@ -231,7 +231,8 @@ def test_what_is_not_there_is_refused_before_an_image_is_read(
         raise AssertionError("the images were read")
 
     monkeypatch.setattr("lacvit.shared.read_images", read)
-    request = Request(output=tmp_path / "out", methods=("linear-probe",), backbones=backbones)
+    methods = ("linear-probe", "lacvit")
+    request = Request(output=tmp_path / "out", methods=methods, backbones=backbones)
     with pytest.raises(InputError, match=said):
         compare({**GIVEN, "data.path": str(digits), "device": device}, request)
     assert not (tmp_path / "out").exists()
