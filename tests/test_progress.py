@@ -20,10 +20,17 @@ TUNING = {"loss": 0.0123, "train_accuracy": 0.987, "validation_accuracy": 0.912}
 FIGURES = "loss 3.00 (5.54 to 3.41)  k-NN 100.0%  rank 123.4"
 
 
-def shown(stage: str, scalars: dict[str, float], *, width: int, terminal: bool = True) -> list[str]:
+def shown(
+    stage: str,
+    scalars: dict[str, float],
+    *,
+    width: int,
+    terminal: bool = True,
+    brief: bool = False,
+) -> list[str]:
     """The lines after the last three of 100 epochs, without what moves the cursor."""
     console = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
-    progress = LiveProgress(console)
+    progress = LiveProgress(console, brief=brief)
     progress.begin(stage, epochs=100, done=97)
     for epoch in (97, 98, 99):
         progress.epoch(epoch, scalars)
@@ -60,3 +67,8 @@ def test_a_loss_without_landmarks_has_a_digit_more() -> None:
 def test_a_log_has_every_epoch_whole() -> None:
     lines = shown("contrastive", CONTRAST, width=40, terminal=False)
     assert lines[1:] == [f"  contrastive {epoch}/100  {FIGURES}" for epoch in (98, 99, 100)]
+
+
+def test_a_log_of_many_runs_has_some_epochs() -> None:
+    lines = shown("contrastive", CONTRAST, width=40, terminal=False, brief=True)
+    assert lines[1:] == [f"  contrastive 100/100  {FIGURES}"]

@@ -108,7 +108,7 @@ def compare(
         pick=pick,
     )
     given |= {"data.path": str(data)} | ({} if root is None else {"data.root": str(root)})
-    watcher = make_progress(quiet=not progress, json_logs=False)
+    watcher = make_progress(quiet=not progress, json_logs=False, brief=True)
     return comparison.compare(given, request, watcher)
 
 

@@ -45,7 +45,8 @@ def in_one_line(error: BaseException) -> str:
 
     if isinstance(error, ValidationError):
         first, *others = error.errors()
-        said = ": ".join([".".join(map(str, first["loc"])), first["msg"]])
+        where = ".".join(map(str, first["loc"]))
+        said = f"{where}: {first['msg']}" if where else first["msg"]
         return f"{said} ({len(others)} more)" if others else said
     if isinstance(error, KeyError):
         return f"it has no {error}"

@@ -223,7 +223,7 @@ class Classifier:
             head = _read_head(below(HEAD, tensors), config, backbone.dim)
         except (OSError, SafetensorError, RuntimeError, KeyError) as error:
             raise InputError(
-                f"{folder / WEIGHTS} is missing or damaged: {error}. {COPY}"
+                f"{folder / WEIGHTS} is missing or damaged: {in_one_line(error)}. {COPY}"
             ) from error
         return cls(backbone, head, config.class_names, config.temperature, config.crops, folder)
 

@@ -23,12 +23,16 @@ SHOWN = {
 }
 # Characters of the bar by those of the terminal: at 80 the figures of stage 1 leave no room.
 BARS = ((110, 24), (90, 8))
+BRIEF_LINES = 20  # epochs of a stage that are told of where many runs follow one another
 
 
 class LiveProgress:
-    """A line a stage, with its latest figures; one an epoch where stderr moves no cursor."""
+    """A line a stage, with its latest figures; one an epoch where stderr moves no cursor.
 
-    def __init__(self, console: Console) -> None:
+    ``brief`` tells of some twenty epochs a stage there: the lines of many runs would be thousands.
+    """
+
+    def __init__(self, console: Console, *, brief: bool = False) -> None:
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
         from rich.table import Column
@@ -38,7 +42,7 @@ class LiveProgress:
             return Column(no_wrap=True, min_width=width)
 
         bar = next((bar for width, bar in BARS if console.width >= width), 0)
-        self._console = console
+        self._console, self._brief = console, brief
         self._plain = not console.is_terminal or console.is_dumb_terminal
         self._bars = Bars(
             TextColumn("{task.description:<13}", table_column=whole(13)),
@@ -77,7 +81,8 @@ class LiveProgress:
             epoch=f"{self._done}/{self._epochs}",
             figures=figures,
         )
-        if self._plain:
+        every = max(1, self._epochs // BRIEF_LINES) if self._brief else 1
+        if self._plain and (self._done % every == 0 or self._done == self._epochs):
             self.message(f"  {self._stage} {self._done}/{self._epochs}  {figures}")
 
     def end(self) -> None:
@@ -123,8 +128,12 @@ class JsonProgress:
         sys.stderr.flush()
 
 
-def make_progress(*, quiet: bool, json_logs: bool, silent: bool = False) -> Progress:
+def make_progress(
+    *, quiet: bool, json_logs: bool, silent: bool = False, brief: bool = False
+) -> Progress:
     """The one that the flags ask for; none where ``silent`` says that another process speaks.
+
+    ``brief``: see `LiveProgress`.
 
     Raises:
         InputError: the flags contradict each other.
@@ -140,4 +149,4 @@ def make_progress(*, quiet: bool, json_logs: bool, silent: bool = False) -> Prog
 
     if quiet or silent:
         return Silence()
-    return JsonProgress() if json_logs else LiveProgress(Console(stderr=True))
+    return JsonProgress() if json_logs else LiveProgress(Console(stderr=True), brief=brief)

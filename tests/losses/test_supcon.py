@@ -450,7 +450,10 @@ Z, LABELS = torch.ones(4, 3), torch.tensor([0, 0, 1, 1])
         (lambda: supcon_loss(Z, LABELS, temperature=math.nan), "temperature is nan"),
         (lambda: supcon_loss(Z, LABELS, temperature=math.inf), "temperature is inf"),
         (lambda: supcon_loss(Z, LABELS, temperature=torch.tensor(0.1)), "temperature is tensor"),
-        (lambda: supcon_loss(Z, LABELS, normalize=1), "normalize is 1; give True or False"),
+        (
+            lambda: supcon_loss(Z, LABELS, normalize=1),
+            "normalize is 1, a int; give Python's True or False",
+        ),
         (lambda: supcon_loss(Z, LABELS, impl="dense"), "impl is 'dense'; allowed: auto, reference"),
         (
             lambda: supcon_loss(Z.index_fill(0, LABELS[2:3], 0), LABELS),

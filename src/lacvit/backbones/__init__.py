@@ -74,7 +74,9 @@ def _build_hf(architecture: Architecture, input_spec: InputSpec, origin: Origin)
 def _check_hf(name: str) -> None:
     if importlib.util.find_spec("transformers") is None:
         raise InputError(NO_TRANSFORMERS)
-    hub.local_folder(name)
+    folder = hub.local_folder(name)
+    if folder is not None and not (folder / "config.json").exists():
+        raise InputError(f"{folder} has no config.json: it is no model of transformers.")
 
 
 def _load_run(name: str, /, *, image_size: int | None, pool: Pool | None) -> Backbone:

@@ -78,5 +78,6 @@ def load(name: str, build: Builder, *, image_size: int | None, pool: Pool | None
         backbone = build(architecture, spec, origin)
         backbone.encoder.load_state_dict(below(BACKBONE, load_file(weights)))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise InputError(f"{weights} is missing or damaged: {error}. {COPY}") from error
+        said = f"{weights} is missing or damaged: {in_one_line(error)}. {COPY}"
+        raise InputError(said) from error
     return backbone

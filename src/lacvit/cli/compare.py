@@ -169,9 +169,8 @@ def compare(
         budget=budget,
         pick=pick,
     )
-    if download:
-        _fetch(sets, given, request)
-    _run(given, sets, request, fail_below, dry_run=dry_run, quiet=quiet, json_logs=json_logs)
+    switches = (download, dry_run, quiet, json_logs)
+    _run(given, sets, request, fail_below, switches)
 
 
 def _refuse_disagreement(assigned: dict[str, object], flags: dict[str, object]) -> None:
@@ -212,11 +211,9 @@ def _run(
     sets: Sequence[str],
     request: Any,
     fail_below: float | None,
-    *,
-    dry_run: bool,
-    quiet: bool,
-    json_logs: bool,
+    switches: tuple[bool, bool, bool, bool],
 ) -> None:
+    download, dry_run, quiet, json_logs = switches
     from lacvit.cli.compared import show_all, tell
     from lacvit.cli.signals import stop_on_signals
     from lacvit.comparison import compare as run_comparison
@@ -232,7 +229,9 @@ def _run(
 
     if fail_below is not None and not math.isfinite(fail_below):
         raise InputError(f"--fail-below is {fail_below}; give points, such as -1 or 0.")
-    progress = make_progress(quiet=quiet, json_logs=json_logs)
+    progress = make_progress(quiet=quiet, json_logs=json_logs, brief=True)
+    if download:
+        _fetch(sets, given, request)
     if dry_run:
         of_each = given_for_each(given, sets)
         asked = requests_of(request, sets) if len(sets) > 1 else {sets[0]: request}

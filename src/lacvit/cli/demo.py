@@ -46,7 +46,7 @@ def demo(
     from lacvit.config import make_settings
     from lacvit.progress import make_progress
 
-    progress = make_progress(quiet=False, json_logs=False)
+    progress = make_progress(quiet=False, json_logs=False, brief=True)
     results: dict[str, list[TrainResult]] = {method: [] for method in METHODS}
     with stop_on_signals():
         for seed in range(seeds):

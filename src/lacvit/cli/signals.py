@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -28,6 +29,7 @@ def stop_on_ctrl_c() -> Iterator[list[RunStopped]]:
 
     _raised.clear()
     usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    usual &= threading.current_thread() is threading.main_thread()  # no other may set a handler
     if usual:
         signal.signal(signal.SIGINT, stop)
     try:
@@ -56,6 +58,9 @@ def stop_on_signals() -> Iterator[None]:
     earlier = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except RunStopped:  # it was not lost
+        _raised.clear()
+        raise
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)

@@ -162,8 +162,8 @@ def train(
     settings = make_settings(
         recipe=given, assignments=assignments, flags=flags, typed=_typed(flags)
     )
-    fetch_if_asked(download, settings.data.path or "", settings.data.root)
-    _run(settings, output, _seconds(max_time), (dry_run, quiet, json_logs, overwrite))
+    switches = (download, dry_run, quiet, json_logs, overwrite)
+    _run(settings, output, _seconds(max_time), switches)
 
 
 def _typed(flags: Iterable[str]) -> dict[str, str]:
@@ -187,9 +187,9 @@ def _run(
     settings: Any,
     output: Path | None,
     max_seconds: float | None,
-    switches: tuple[bool, bool, bool, bool],
+    switches: tuple[bool, bool, bool, bool, bool],
 ) -> None:
-    dry_run, quiet, json_logs, overwrite = switches
+    download, dry_run, quiet, json_logs, overwrite = switches
     from lacvit import pipeline
     from lacvit.cli.signals import stop_on_signals
     from lacvit.evaluation.held_out import in_words
@@ -199,6 +199,7 @@ def _run(
     # Of several processes that a launcher started, the first speaks.
     silent = os.environ.get("RANK", "0") != "0"
     progress = make_progress(quiet=quiet, json_logs=json_logs, silent=silent)
+    fetch_if_asked(download, settings.data.path or "", settings.data.root)
     request = pipeline.Request(output=output, overwrite=overwrite, max_seconds=max_seconds)
     if dry_run:
         if not silent:

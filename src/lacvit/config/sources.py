@@ -29,12 +29,12 @@ OF_ONE_RUN = {
 # Epochs that the budget of a comparison decides for every method, by lacvit's.
 OF_ITS_BUDGET = ("cross_entropy.epochs", "joint.epochs")
 STAGE_SECTIONS = ("contrastive", "cross_entropy", "joint", "head")
-# What each way to a head reads alone; the probe that a stage's head may start from is exact.
+# What a solver of a head reads, of the settings that not all of them read ("knn" reads none); the
+# probe that a stage's head may start from is an exact one.
 OF_SOLVER: Mapping[str, Sequence[str]] = MappingProxyType(
     {
         "exact": ("head.epochs", "head.strengths"),
         "sgd": ("head.epochs", "head.lr", "head.batch_size"),
-        "knn": (),
     }
 )
 # What nothing reads where the backbone is left as it is.
@@ -238,7 +238,7 @@ def _why_unread(key: str, name: str, arm: Arm, given: Mapping[str, object]) -> s
     live = given.get("head.features") == "live"
     corners = given.get("features.crops") == "corners"  # mirrored ones too, unless views.flip=0
     solver = str(arm.fixed.get("head.solver", given.get("head.solver", "exact")))
-    solvers = [solver for solver, keys in OF_SOLVER.items() if key in keys]
+    solvers = [one for one, keys in OF_SOLVER.items() if key in keys]
     other = "leave it out or choose another method"
     # Every other training of the encoder spends the contrastive stage's passes, and the probe that
     # its head starts from is an exact head.
@@ -262,6 +262,8 @@ def _why_unread(key: str, name: str, arm: Arm, given: Mapping[str, object]) -> s
     if key == "backbone.lora_rank" and given.get("backbone.trainable") != "lora":
         return f"--trainable {given.get('backbone.trainable', 'all')}; leave it out"
     if solvers and solver not in solvers and not elsewhere:
+        if "head.solver" in arm.fixed:
+            return f"--method {name}, whose head.solver is always {solver}; {other}"
         return f"head.solver={solver}; set head.solver={solvers[0]}"
     return None
 

@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from lacvit.errors import InputError, first_line
 
@@ -41,10 +41,10 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow scales grey of 2 and 4 bits to 8, but leaves the transparent level as the file has it.
+# Pillow scales grey of 2 and 4 bits to 8, and keeps the upper byte of colours of 16, but leaves the
+# transparent level or colour as the file has it.
 _STEPS = {"L;2": 85, "L;4": 17}
-# Of 16 bits a channel it keeps the upper bytes; read in the other order they are the lower ones.
-_UPPER_BYTES, _LOWER_BYTES = "RGB;16B", "RGB;16L"
+_DEEP_COLOUR = "RGB;16B"
 
 
 class UnreadableImageError(InputError):
@@ -89,6 +89,9 @@ def decode_image(payload: bytes) -> npt.NDArray[np.uint8]:
 def upright_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     """An open image as `decode_image` gives a file.
 
+    Of a PNG whose pixels are read already, Pillow has forgotten the depth: its transparent level or
+    colour is then taken as it stands.
+
     Raises:
         UnreadableImageError: Pillow had not read it to its end yet, and cannot.
     """
@@ -113,36 +116,13 @@ def _read(image: Image.Image) -> Image.Image:
     tiles = getattr(image, "tile", [])  # none once the pixels are read
     packing = tiles[0].args if image.format == "PNG" and tiles else None
     colour = image.info.get("transparency")
-    if packing == _UPPER_BYTES and isinstance(colour, tuple):
-        return _with_alpha(image, colour)
     image.load()
+    # Where the image keeps it, so that one that is given twice is read alike.
     if packing in _STEPS and isinstance(colour, int):
-        # Where the image keeps it, so that one that is given twice is read alike.
         image.info["transparency"] = colour * _STEPS[packing]
+    elif packing == _DEEP_COLOUR and isinstance(colour, tuple):
+        image.info["transparency"] = tuple(level >> 8 for level in colour)
     return image
-
-
-def _with_alpha(image: Image.Image, colour: tuple[int, ...]) -> Image.Image:
-    """An RGB image of 16 bits a channel, transparent where all of them are the colour's."""
-    upper, lower = _opened_again(image, _UPPER_BYTES), _opened_again(image, _LOWER_BYTES)
-    levels = np.asarray(upper).astype(np.uint16) << 8 | np.asarray(lower)
-    opaque = (levels != np.array(colour)).any(axis=2)
-    del upper.info["transparency"]
-    upper.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
-    return upper
-
-
-def _opened_again(image: Image.Image, packing: str) -> Image.Image:
-    """The file of an image that is still to be read, to be read by ``packing``."""
-    assert isinstance(image, ImageFile.ImageFile)
-    assert image.fp is not None
-    place = image.fp.tell()
-    image.fp.seek(0)
-    again = Image.open(image.fp)
-    again.tile = [tile._replace(args=packing) for tile in again.tile]
-    again.load()
-    image.fp.seek(place)
-    return again
 
 
 def _white_is_zero(image: Image.Image) -> bool:

@@ -33,7 +33,8 @@ def enter(
     """
     check_arguments(embeddings_ND, labels_N, temperature)
     if not isinstance(normalize, bool):
-        raise InputError(f"normalize is {normalize!r}; give True or False.")
+        kind = type(normalize).__name__
+        raise InputError(f"normalize is {normalize!r}, a {kind}; give Python's True or False.")
     with torch.autocast(embeddings_ND.device.type, enabled=False):
         z_ND = checked_rows(embeddings_ND, temperature, normalize)
     return z_ND, labels_N.to(device=z_ND.device, dtype=torch.int64)
@@ -94,7 +95,6 @@ def checked_rows(embeddings_ND: Tensor, temperature: float, normalize: bool) -> 
     usual = USUAL_SQUARES[0] <= least <= longest <= USUAL_SQUARES[1]
     if not usual:
         _refuse_infinite(embeddings_ND)
-    if not usual:
         largest_N = _largest_entries(embeddings_ND).to(dtype)
         _refuse(largest_N == 0, "is all zeros and has no direction")
         # Scaled by its largest entry no row's square can overflow or vanish.

@@ -51,8 +51,8 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     "fused": _fused_supcon,
 }
 
-# For few rows too: the dense one saves 0.1 ms below 128 (D = 128), and if autocast is on when
-# backward is called, its gradient is rounded. No GPU has timed "fused" yet.
+# For few rows too: the dense one would save 0.1 ms below 128 (D = 128), but rounds its gradient if
+# autocast is on when backward is called. Not "fused": no GPU has timed it yet.
 AUTO = "tiled", "exact, in memory that grows with the rows alone, on any device"
 
 
