@@ -17,6 +17,8 @@ RESULTS = Path(__file__).parent / "results"
 CELLS = ("cifar10 at 10", "cifar10 at 50", "cifar100 at 10", "flowers102")
 # From pico alone, by how many images train: is there a number below which another arm is better?
 BY_NUMBER = ("cifar10 at 5", "cifar10 at 10", "cifar10 at 20", "cifar100 at 2", "cifar10 at 100")
+# Of more images a class, as far as it went.
+MANY = (("cifar10 at 100", "pico"), ("cifar10 at 100", "pico-mae"), ("cifar10 at 500", "pico"))
 BACKBONES = ("pico", "pico-mae", "pico-simmim", "pico-data2vec")
 ARMS = (
     "linear-probe",
@@ -170,6 +172,17 @@ def by_number(grid: Grid) -> str:
     return table(lines)
 
 
+def many(grid: Grid) -> str:
+    """Arms at more images a class, the default's head among them, and what the default gains."""
+    arms = ("linear-probe", "cross-entropy", "lacvit", "joint", *WITH_CROPS)
+    lines = [("cell", "seeds", *arms, "the default over cross-entropy")]
+    for cell in MANY:
+        means = [f"{grid.mean(cell, arm):.1f}" for arm in arms]
+        gain = difference(cell, the_default(cell)[0], "cross-entropy")
+        lines.append((named(cell), str(grid.seeds(cell)), *means, gain))
+    return table(lines)
+
+
 def over_joint(lines: Sequence[Line], reader: str) -> str:
     """What default_arm.py asks: accuracies, and points over ``joint``, of one reader of features.
 
@@ -297,6 +310,7 @@ def all_tables() -> dict[str, list[str]]:
             goals(grid),
             *(over_joint(read("default_arm.csv"), reader) for reader in ("head", "neighbours")),
             by_number(grid),
+            many(grid),
             claims(grid),
             ablation(),
             demo(),
