@@ -66,25 +66,23 @@ def gradients(pairs: Pairs, forces: Forces, kept: list[Tensor]) -> Tensor:
     share = cut.of_all(torch.exp(-forces.log_denominator_N))
     # As floats, which compare ten times as fast here; exact below 2^24 classes.
     classes = cut.of_all(forces.class_index_N.to(sum_RD.dtype))
-    pull = cut.of_all(forces.pull_N)
-    weight, same = sum_RD.new_empty(cut.side**2), sum_RD.new_empty(cut.side**2)
+    pull = cut.of_all(-forces.pull_N)
+    weight = sum_RD.new_empty(cut.side**2)
     for tile in _tiles(pairs, cut, exponentials, kept, keep=False):
         rows, columns, values_PQ = tile.rows, tile.columns, tile.values_PQ
         weight_PQ = weight[: values_PQ.numel()].view(values_PQ.shape)
+        torch.eq(classes[rows][:, None], classes[columns], out=weight_PQ)
+        weight_PQ *= pull[rows][:, None]
+        if rows == columns:
+            weight_PQ.fill_diagonal_(0.0)
         if exponentials:
-            torch.add(share[rows][:, None], share[columns], out=weight_PQ)
-            weight_PQ *= values_PQ
+            weight_PQ.addcmul_(values_PQ, share[rows][:, None])
+            weight_PQ.addcmul_(values_PQ, share[columns])
         else:
             # No share is above 1; but z_i.z_a and z_a.z_i may be rounded differently, and where
             # logits are in the millions that is much.
-            torch.sub(values_PQ, log_denominator[rows][:, None], out=weight_PQ)
-            weight_PQ.clamp_(max=0).exp_()
-            weight_PQ += (values_PQ - log_denominator[columns]).clamp_(max=0).exp_()
-        same_PQ = same[: values_PQ.numel()].view(values_PQ.shape)
-        torch.eq(classes[rows][:, None], classes[columns], out=same_PQ)
-        weight_PQ.addcmul_(same_PQ, pull[rows][:, None], value=-1)
-        if rows == columns:
-            weight_PQ.fill_diagonal_(0.0)
+            for sided in (log_denominator[rows][:, None], log_denominator[columns]):
+                weight_PQ += (values_PQ - sided).clamp_(max=0).exp_()
         sums[rows].addmm_(weight_PQ, z[columns])
         if tile.mirrored:
             sums[columns].addmm_(weight_PQ.T, z[rows])
