@@ -34,9 +34,9 @@ def device_name() -> str:
 
 
 def commit() -> str:
-    """The checkout's commit, marked where files other than results differ from it."""
+    """The checkout's commit, marked where code differs from it."""
     describe = ["git", "describe", "--always", "--exclude=*"]
-    differ = ["git", "diff", "--quiet", "HEAD", "--", ":/", ":(top,exclude)*/results/*"]
+    differ = ["git", "diff", "--quiet", "HEAD", "--", ":/src", ":/benchmarks/*.py", ":/tests"]
     try:
         found = subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
         dirty = subprocess.run(differ).returncode != 0
