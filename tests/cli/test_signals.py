@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,14 @@ from lacvit.cli.signals import stop_on_ctrl_c, stop_on_signals
 from lacvit.errors import RunStopped
 
 PATIENCE = 180  # seconds: a loaded machine takes long to import torch
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """A shell's ``&`` has Ctrl-C ignored, and so it may be here."""
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, earlier)
 
 
 def command(data: Path, output: Path) -> list[str]:
